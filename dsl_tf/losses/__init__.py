@@ -1,0 +1,20 @@
+"""The paper's losses and projections, on plain features, labels and classifier weights."""
+
+from dsl_tf.losses.classification import BinaryCrossEntropy, SoftmaxCrossEntropy
+from dsl_tf.losses.integrated import ClassifierSubspaceLoss, DirectSumLoss, SpectralSumLoss, SumLoss
+from dsl_tf.losses.metric import NCALoss, PrototypicalLoss
+from dsl_tf.losses.projections import classifier_projection, complement_projection, spectral_projection
+
+__all__ = [
+    "BinaryCrossEntropy",
+    "ClassifierSubspaceLoss",
+    "DirectSumLoss",
+    "NCALoss",
+    "PrototypicalLoss",
+    "SoftmaxCrossEntropy",
+    "SpectralSumLoss",
+    "SumLoss",
+    "classifier_projection",
+    "complement_projection",
+    "spectral_projection",
+]

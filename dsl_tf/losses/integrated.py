@@ -1,0 +1,170 @@
+"""Integrated losses: a classification loss and a metric loss on one batch, equations (6), (7) and (11)."""
+
+import keras
+import tensorflow as tf
+
+from dsl_tf.losses.classification import binary_cross_entropy, softmax_cross_entropy
+from dsl_tf.losses.metric import nca, prototypical
+from dsl_tf.losses.projections import classifier_projection, complement_projection, spectral_projection
+from dsl_tf.losses.reduction import TermLoss
+
+CLASSIFICATION_LOSSES = {"sce": softmax_cross_entropy, "bce": binary_cross_entropy}
+METRIC_LOSSES = {"nca": nca, "proto": prototypical}
+
+
+def _check_choice(argument, value, choices):
+    if value not in choices:
+        raise ValueError(f"`{argument}` must be one of {sorted(choices)}. Received: {value!r}")
+
+
+@keras.saving.register_keras_serializable(package="dsl_tf")
+class SumLoss(TermLoss):
+    """Plain sum of a classification loss and a metric loss on the same features, equation (6) of the paper.
+
+    Call with integer labels `[n]` and features `[n, d]` of any float dtype; the loss applies the classifier itself.
+
+    Args:
+        classifier: a built layer with a `kernel [d, C]` and a `bias [C]` or None, such as `keras.layers.Dense`.
+        classification: `"sce"` (1) or `"bce"` (2).
+        metric: `"nca"` (4) or `"proto"` (3), or None for the classification loss alone.
+
+    Raises:
+        ValueError: for an unknown loss name.
+    """
+
+    def __init__(self, classifier, classification="sce", metric="nca", **kwargs):
+        super().__init__(**kwargs)
+        _check_choice("classification", classification, CLASSIFICATION_LOSSES)
+        if metric is not None:
+            _check_choice("metric", metric, METRIC_LOSSES)
+        self.classifier = classifier
+        self.classification = classification
+        self.metric = metric
+
+    def logits(self, x):
+        """Returns the classifier's outputs Wᵀx + b for features `[n, d]`, float64 `[n, C]`."""
+        return self._logits(x, self.classifier.kernel)
+
+    def _logits(self, x, kernel):
+        # Not `classifier(x)`: under a mixed precision policy that would round the logits.
+        logits = tf.matmul(tf.cast(x, tf.float64), tf.cast(kernel, tf.float64))
+        bias = self.classifier.bias
+        return logits if bias is None else logits + tf.cast(bias, tf.float64)
+
+    def metric_features(self, x, W):
+        """Returns the float64 features `[n, d]` that the metric loss sees: here x itself.
+
+        Args:
+            x: float64 features `[n, d]`.
+            W: the matrix whose columns span the classifier's subspace, `[d, C]`.
+        """
+        return x
+
+    def terms(self, y, predictions):
+        # Read once: TensorFlow's graph optimiser may move a second reading, one without a gradient, past the
+        # optimizer's update of the kernel.
+        kernel = tf.convert_to_tensor(self.classifier.kernel)
+        logits = self._logits(predictions, kernel)
+        terms = {"classification": (CLASSIFICATION_LOSSES[self.classification](y, logits), None)}
+        if self.metric is not None:
+            # A classifier in a fixed subspace (Table 3, ii) names its basis.
+            W = getattr(self.classifier, "basis", kernel)
+            terms["metric"] = METRIC_LOSSES[self.metric](y, self.metric_features(tf.cast(predictions, tf.float64), W))
+        return terms
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "classifier": keras.saving.serialize_keras_object(self.classifier),
+            "classification": self.classification,
+            "metric": self.metric,
+        }
+
+    @classmethod
+    def from_config(cls, config):
+        classifier = keras.saving.deserialize_keras_object(config["classifier"])
+        return cls(**{**config, "classifier": classifier})
+
+
+class _SubspaceLoss(SumLoss):
+    """A sum whose metric loss sees features projected with the ridge of equation (8)."""
+
+    def __init__(
+        self, classifier, classification="sce", metric="nca", epsilon=1e-3, gradient_to_kernel=False, **kwargs
+    ):
+        super().__init__(classifier, classification, metric, **kwargs)
+        self.epsilon = epsilon
+        self.gradient_to_kernel = gradient_to_kernel
+
+    def get_config(self):
+        return {**super().get_config(), "epsilon": self.epsilon, "gradient_to_kernel": self.gradient_to_kernel}
+
+
+@keras.saving.register_keras_serializable(package="dsl_tf")
+class DirectSumLoss(_SubspaceLoss):
+    """Direct sum: the metric loss acts in the complement of the classifier's subspace, equations (7) and (8).
+
+    Args:
+        classifier, classification, metric: as in `SumLoss`.
+        epsilon: the ridge of equation (8).
+        gradient_to_kernel: whether the metric loss's gradient reaches W through the projection.
+
+    Raises:
+        ValueError: where d ≤ C: span(W) may then be the whole space, with no complement to train.
+    """
+
+    def __init__(self, classifier, *args, **kwargs):
+        super().__init__(classifier, *args, **kwargs)
+        if classifier.built:
+            self._check_dimensions(classifier.kernel)
+
+    def _check_dimensions(self, W):
+        d, classes = W.shape
+        if d <= classes:
+            raise ValueError(
+                f"The direct sum needs more feature dimensions d than classes C. Received: d = {d}, C = {classes}. "
+                "Use the spectral sum (SpectralSumLoss, --integration=spectral_sum) or a wider backbone."
+            )
+
+    def metric_features(self, x, W):
+        """Returns x projected onto the complement of span(W), equation (8)."""
+        self._check_dimensions(W)
+        return complement_projection(x, W, self.epsilon, self.gradient_to_kernel)
+
+
+@keras.saving.register_keras_serializable(package="dsl_tf")
+class ClassifierSubspaceLoss(_SubspaceLoss):
+    """The opposite of the direct sum, row i-2 of Table 3: both losses act in the classifier's subspace.
+
+    Args:
+        classifier, classification, metric: as in `SumLoss`.
+        epsilon: the ridge of equation (8).
+        gradient_to_kernel: whether the metric loss's gradient reaches W through the projection.
+    """
+
+    def metric_features(self, x, W):
+        """Returns x projected onto span(W)."""
+        return classifier_projection(x, W, self.epsilon, self.gradient_to_kernel)
+
+
+@keras.saving.register_keras_serializable(package="dsl_tf")
+class SpectralSumLoss(SumLoss):
+    """Spectral sum: the metric loss sees features reweighted by W's singular values, equations (9) to (11).
+
+    Args:
+        classifier, classification, metric: as in `SumLoss`. d and C may stand in any relation.
+        power: p of equation (11); 0 is the exact direct sum, and 0.3 did best in Table 6.
+        gradient_to_kernel: whether the metric loss's gradient reaches W through the weights.
+    """
+
+    def __init__(self, classifier, classification="sce", metric="nca", power=0.3, gradient_to_kernel=False, **kwargs):
+        super().__init__(classifier, classification, metric, **kwargs)
+        self.power = power
+        self.gradient_to_kernel = gradient_to_kernel
+
+    def metric_features(self, x, W):
+        """Returns x weighted by 1 − λ̃ᵖ along W's left singular vectors, equation (11)."""
+        return spectral_projection(x, W, self.power, self.gradient_to_kernel)
+
+    def get_config(self):
+        return {**super().get_config(), "power": self.power, "gradient_to_kernel": self.gradient_to_kernel}

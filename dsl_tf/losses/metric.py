@@ -1,0 +1,96 @@
+"""Metric losses on the features of a batch, equations (3) and (4).
+
+Both compare squared Euclidean distances of raw features and leave the sample itself out. They compute in float64:
+distances are differences of large numbers, which TF32 or half precision would lose, and at a batch's size the
+wider type costs nothing next to the backbone.
+"""
+
+import keras
+import tensorflow as tf
+
+from dsl_tf.losses.reduction import TermLoss
+
+# Stands for −∞ in a log-sum-exp: exp() of it is 0, and unlike −∞ it leaves no NaN in the gradient of an empty sum.
+_EXCLUDED = -1e300
+
+
+def squared_distances(a, b):
+    """Returns the squared Euclidean distances `[n, m]` between rows of `a [n, d]` and of `b [m, d]`, all float64."""
+    # |a|² + |b|² − 2ab needs one matrix product and no [n, m, d] array; centred, it does not cancel far from 0.
+    centre = tf.stop_gradient(tf.reduce_mean(b, axis=0))
+    a, b = a - centre, b - centre
+    squares = tf.reduce_sum(a**2, axis=1)[:, None] + tf.reduce_sum(b**2, axis=1)[None, :]
+    return tf.maximum(squares - 2 * tf.matmul(a, b, transpose_b=True), 0)
+
+
+def _log_sum_exp(scores, included):
+    return tf.reduce_logsumexp(tf.where(included, scores, _EXCLUDED), axis=1)
+
+
+def nca(y, x):
+    """Equation (4), the NCA loss of each sample.
+
+    Args:
+        y: integer labels `[n]`.
+        x: features `[n, d]`.
+
+    Returns:
+        The values, float64 `[n]`, and whether each sample takes part, bool `[n]`: it has a same-class partner.
+    """
+    x = tf.cast(x, tf.float64)
+    scores = -squared_distances(x, x)
+    others = ~tf.eye(tf.shape(x)[0], dtype=tf.bool)
+    partners = others & (y[:, None] == y[None, :])
+    participates = tf.reduce_any(partners, axis=1)
+    # A lone sample's empty sum is replaced, not only masked afterwards, so that its gradient is 0 and not ∞·0.
+    partners_or_others = tf.where(participates[:, None], partners, others)
+    return _log_sum_exp(scores, others) - _log_sum_exp(scores, partners_or_others), participates
+
+
+def prototypical(y, x):
+    """Equation (3), the prototypical loss of each sample with leave-one-out prototypes.
+
+    Args:
+        y: integer labels `[n]`.
+        x: features `[n, d]`.
+
+    Returns:
+        The values, float64 `[n]`, and whether each sample takes part, bool `[n]`: it has a same-class partner.
+    """
+    x = tf.cast(x, tf.float64)
+    same = y[:, None] == y[None, :]
+    counts = tf.reduce_sum(tf.cast(same, x.dtype), axis=1)
+    participates = counts > 1
+    # Row j holds the prototype of sample j's class: no list of distinct classes, whose length XLA could not know.
+    prototypes = tf.matmul(tf.cast(same, x.dtype), x) / counts[:, None]
+    distances = squared_distances(x, prototypes)
+    # Without sample i its class's mean lies n/(n − 1) times as far from it.
+    leave_one_out = tf.where(participates, counts / tf.maximum(counts - 1, 1), 1) ** 2
+    distances = tf.where(same, leave_one_out[:, None] * distances, distances)
+    # Each class stands there once a member, so each member counts 1/n_c.
+    log_denominator = tf.reduce_logsumexp(-distances - tf.math.log(counts)[None, :], axis=1)
+    return tf.linalg.diag_part(distances) + log_denominator, participates
+
+
+@keras.saving.register_keras_serializable(package="dsl_tf")
+class NCALoss(TermLoss):
+    """Neighbourhood component analysis loss (NCA), equation (4) of the paper.
+
+    Call with integer labels `[n]` and features `[n, d]` of any float dtype. A sample with no same-class partner in
+    the batch takes no part in the mean.
+    """
+
+    def terms(self, y, predictions):
+        return {"metric": nca(y, predictions)}
+
+
+@keras.saving.register_keras_serializable(package="dsl_tf")
+class PrototypicalLoss(TermLoss):
+    """Prototypical loss (Proto) with leave-one-out class means, equation (3) of the paper.
+
+    Call with integer labels `[n]` and features `[n, d]` of any float dtype. The classes are those in the batch. A
+    sample with no same-class partner takes no part in the mean; its class still stands as a prototype for others.
+    """
+
+    def terms(self, y, predictions):
+        return {"metric": prototypical(y, predictions)}

@@ -1,0 +1,78 @@
+"""From one value a sample to a loss: the base that all losses share."""
+
+import keras
+import tensorflow as tf
+
+
+def as_labels(y):
+    """Returns int64 labels `[n]` from labels of shape `[n]` or `[n, 1]`, in any numeric dtype."""
+    # Keras would convert labels to its float type, which merges classes above 2**24 (2**8 in bfloat16). TensorFlow's
+    # own losses take no smaller integers than 32 bits, in which many data sets keep theirs.
+    y = tf.cast(tf.convert_to_tensor(y), tf.int64)
+    if y.shape.rank == 2 and y.shape[1] == 1:
+        y = tf.squeeze(y, axis=1)
+    if y.shape.rank not in (None, 1):
+        raise ValueError(f"Labels must be integers of shape [n] or [n, 1]. Received: shape {y.shape}")
+    return y
+
+
+def reduce_values(values, participates, sample_weight, reduction):
+    """Reduces one term's values to a loss.
+
+    Args:
+        values: float `[n]`.
+        participates: bool `[n]`, the samples that the mean is taken over; None for all.
+        sample_weight: a scalar or `[n]`, or None.
+        reduction: one of Keras's: `"sum_over_batch_size"`, `"mean"`, `"mean_with_sample_weight"`, `"sum"`,
+            `"none"` or None.
+
+    Returns:
+        A scalar, or `[n]` for `"none"`, with 0 for the samples that do not take part.
+    """
+    participation = tf.ones_like(values) if participates is None else tf.cast(participates, values.dtype)
+    weights = participation
+    if sample_weight is not None:
+        sample_weight = tf.cast(sample_weight, values.dtype)
+        weights *= tf.squeeze(sample_weight, axis=1) if sample_weight.shape.rank == 2 else sample_weight
+    weighted = tf.where(participation > 0, values, 0) * weights
+    if reduction in ("none", None):
+        return weighted
+    total = tf.reduce_sum(weighted)
+    if reduction == "sum":
+        return total
+    divisor = weights if reduction == "mean_with_sample_weight" else participation
+    return tf.math.divide_no_nan(total, tf.reduce_sum(divisor))
+
+
+class TermLoss(keras.losses.Loss):
+    """A loss made of named terms, each the mean over the samples that take part in it.
+
+    Subclasses define `terms(y, predictions)`, which returns `{name: (values, participates)}` with float64
+    `values [n]`, and bool `participates [n]` or None where every sample does. The result is float32, or float64
+    where the loss was made with `dtype="float64"`.
+    """
+
+    def terms(self, y, predictions):
+        """Returns the values of each term, before reduction."""
+        raise NotImplementedError
+
+    def call(self, y_true, y_pred):
+        """Returns the sum of the terms, one value a sample."""
+        terms = self.terms(as_labels(y_true), tf.convert_to_tensor(y_pred))
+        return tf.add_n([reduce_values(*term, None, "none") for term in terms.values()])
+
+    def reduced_terms(self, y_true, y_pred, sample_weight=None):
+        """Returns `{name: value}`, each term reduced as the loss's `reduction` says."""
+        # Half precision would lose the differences that the losses are made of, so `dtype` can only widen.
+        dtype = tf.float64 if self.dtype == "float64" else tf.float32
+        terms = self.terms(as_labels(y_true), tf.convert_to_tensor(y_pred))
+        return {
+            name: tf.cast(reduce_values(*term, sample_weight, self.reduction), dtype) for name, term in terms.items()
+        }
+
+    def __call__(self, y_true, y_pred, sample_weight=None):
+        with tf.name_scope(self.name):
+            return tf.add_n(list(self.reduced_terms(y_true, y_pred, sample_weight).values()))
+
+    def get_config(self):
+        return {**super().get_config(), "dtype": self.dtype}
