@@ -1,0 +1,85 @@
+"""The container of images, labels and class names."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from dsl_tf.data.split import Split
+
+IMAGES = np.arange(3 * 4 * 5 * 3, dtype=np.uint8).reshape(3, 4, 5, 3)
+NAMES = ("ant", "bee")
+
+
+def test_holds_what_it_was_given():
+    split = Split(IMAGES, np.array([1, 0, 1]), NAMES)
+    np.testing.assert_array_equal(split.images, IMAGES)
+    np.testing.assert_array_equal(split.labels, [1, 0, 1])
+    assert split.class_names == NAMES
+    assert split.class_count == 2
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int8, np.int16, np.int64, np.uint64])
+def test_labels_of_any_integer_dtype_become_int32(dtype):
+    split = Split(IMAGES, np.array([1, 0, 1], dtype), NAMES)
+    assert split.labels.dtype == np.int32
+    np.testing.assert_array_equal(split.labels, [1, 0, 1])
+
+
+def test_lists_become_arrays_and_a_tuple():
+    split = Split(list(IMAGES), [1, 0, 1], list(NAMES))
+    np.testing.assert_array_equal(split.images, IMAGES)
+    assert split.images.dtype == np.uint8
+    assert split.class_names == NAMES
+
+
+def test_a_class_may_have_no_image():
+    assert Split(IMAGES, [0, 0, 0], NAMES).class_count == 2
+
+
+def test_may_be_empty():
+    split = Split(IMAGES[:0], np.zeros(0, int), ())
+    assert split.images.shape == (0, 4, 5, 3)
+    assert split.labels.shape == (0,)
+    assert split.class_count == 0
+
+
+def test_cannot_be_reassigned():
+    split = Split(IMAGES, [1, 0, 1], NAMES)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        split.labels = np.zeros(3, int)
+
+
+@pytest.mark.parametrize(
+    "images, received",
+    [
+        (IMAGES.astype(np.float32), r"float32 of shape \[3, 4, 5, 3\]"),
+        (IMAGES.astype(np.int32), r"int32 of shape \[3, 4, 5, 3\]"),
+        (IMAGES[..., 0], r"uint8 of shape \[3, 4, 5\]"),
+        (IMAGES[..., :1], r"uint8 of shape \[3, 4, 5, 1\]"),
+        (IMAGES[None], r"uint8 of shape \[1, 3, 4, 5, 3\]"),
+    ],
+)
+def test_other_images_are_an_error(images, received):
+    with pytest.raises(ValueError, match=rf"`images`.*uint8.*Received: {received}"):
+        Split(images, [1, 0, 1], NAMES)
+
+
+@pytest.mark.parametrize(
+    "labels, received",
+    [
+        ([1, 0], r"int64 of shape \[2\]"),
+        ([[1], [0], [1]], r"int64 of shape \[3, 1\]"),
+        ([1.0, 0.0, 1.0], r"float64 of shape \[3\]"),
+        ([True, False, True], r"bool of shape \[3\]"),
+    ],
+)
+def test_other_labels_are_an_error(labels, received):
+    with pytest.raises(ValueError, match=rf"`labels`.*\[3\].*Received: {received}"):
+        Split(IMAGES, labels, NAMES)
+
+
+@pytest.mark.parametrize("labels, received", [([0, 1, 2], "0..2"), ([0, -1, 1], "-1..1"), ([5, 5, 5], "5..5")])
+def test_labels_without_a_class_name_are_an_error(labels, received):
+    with pytest.raises(ValueError, match=rf"`labels` must lie in 0\.\.1.*Received: {received}"):
+        Split(IMAGES, labels, NAMES)
