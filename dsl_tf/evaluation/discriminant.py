@@ -1,0 +1,48 @@
+"""The discriminant score of Table 1."""
+
+import numpy as np
+
+from dsl_tf.losses.projections import spectral_projection
+
+
+def discriminant_score(x, y):
+    """Measures how far classes lie apart: tr(between-class scatter) / tr(total scatter), σ_B/σ_T of Table 1.
+
+    Args:
+        x: features `[n, d]`.
+        y: integer labels `[n]`.
+
+    Returns:
+        A float from 0 to 1; 0 where all features are the same.
+    """
+    x = np.asarray(x, np.float64)
+    # The mean of identical features need not be those features, rounded; their distance from the first one is 0.
+    x = x - x[0]
+    x = x - x.mean(axis=0)
+    _, y, counts = np.unique(y, return_inverse=True, return_counts=True)
+    sums = np.zeros((len(counts), x.shape[1]))
+    np.add.at(sums, y, x)
+    between = (sums**2 / counts[:, None]).sum()
+    total = (x**2).sum()
+    return float(min(between / total, 1.0)) if total > 0 else 0.0
+
+
+def subspace_scores(x, y, W):
+    """Measures the discriminant score in the classifier's subspace span(W) and in its complement, as in Table 1.
+
+    Args:
+        x: features `[n, d]`.
+        y: integer labels `[n]`.
+        W: classifier kernel `[d, C]`.
+
+    Returns:
+        `{"classifier_subspace": score, "complement": score}`; 0 for a part that holds nothing of the features, such
+        as the complement where d ≤ C.
+    """
+    x = np.asarray(x, np.float64)
+    # What rounding leaves in an empty part would have a score of its own; features have float32's resolution.
+    smallest = np.finfo(np.float32).eps ** 2 * (x**2).sum()
+    x = x - x.mean(axis=0)
+    complement = spectral_projection(x, W, power=0.0).numpy()
+    parts = {"classifier_subspace": x - complement, "complement": complement}
+    return {name: discriminant_score(part, y) if (part**2).sum() > smallest else 0.0 for name, part in parts.items()}

@@ -1,0 +1,84 @@
+"""Few-shot episodes: a few classes, a few labelled images of each, and queries to classify."""
+
+import numpy as np
+
+from dsl_tf.errors import UserError
+
+
+def _check(counts, ways, shots, queries):
+    need = shots + queries
+    enough = np.sort(counts)[::-1]
+    usable = int((counts >= need).sum())
+    if usable >= ways:
+        return
+    smallest = int(enough[ways - 1]) if len(counts) >= ways else 0
+    possible = []
+    if smallest >= 2:
+        possible.append(f"with {ways} ways at most {smallest} support and query images a class")
+    if usable or not possible:
+        possible.append(f"with {need} images a class at most {usable} ways")
+    raise UserError(
+        f"Episodes of {ways} ways need {ways} classes of at least {need} images ({shots} support + {queries} query). "
+        f"Received: {len(counts)} classes, {usable} of them that large. The largest possible: {' or '.join(possible)}."
+    )
+
+
+def _draw_without_replacement(random, sizes, count):
+    """Draws `count` different integers below each of `sizes [m]` in random order, int64 `[m, count]`.
+
+    These are the first steps of a Fisher–Yates shuffle, for all rows at once. The shuffled array itself is never
+    formed: a position that an earlier step wrote to is looked up among those steps.
+    """
+    drawn = np.empty((count, len(sizes)), np.int64)
+    moved = np.empty_like(drawn)
+    positions = np.empty_like(drawn)
+
+    def value_at(position, step):
+        value = np.broadcast_to(position, sizes.shape).copy()
+        for earlier in range(step):
+            np.copyto(value, moved[earlier], where=positions[earlier] == position)
+        return value
+
+    uniform = random.random((count, len(sizes)))
+    for step in range(count):
+        position = step + (uniform[step] * (sizes - step)).astype(np.int64)
+        drawn[step] = value_at(position, step)
+        moved[step] = value_at(np.int64(step), step)
+        positions[step] = position
+    return drawn.T
+
+
+def sample_episodes(labels, ways, shots, queries, episodes, seed):
+    """Samples episodes, the same ones for the same labels, sizes and seed.
+
+    Classes with fewer than `shots + queries` images are left out.
+
+    Args:
+        labels: integers `[n]`.
+        ways: N, classes an episode.
+        shots: K, support images of each class.
+        queries: query images of each class.
+        episodes: E.
+        seed: an integer.
+
+    Returns:
+        Indices into `labels`: of the support `[E, ways, shots]` and the queries `[E, ways, queries]`, int64. No
+        class and no image occurs twice in an episode.
+
+    Raises:
+        UserError: where the labels do not hold enough classes or images; it says the largest possible.
+    """
+    labels = np.asarray(labels)
+    order = np.argsort(labels, kind="stable")
+    _, starts, counts = np.unique(labels[order], return_index=True, return_counts=True)
+    for name, value in (("ways", ways), ("shots", shots), ("queries", queries), ("episodes", episodes)):
+        if value < 1:
+            raise UserError(f"`{name}` of an episode must be at least 1. Received: {value}.")
+    _check(counts, ways, shots, queries)
+    usable = counts >= shots + queries
+    starts, counts = starts[usable], counts[usable]
+    random = np.random.default_rng(seed)
+    classes = _draw_without_replacement(random, np.full(episodes, len(counts)), ways).ravel()
+    within = _draw_without_replacement(random, counts[classes], shots + queries)
+    indices = order[starts[classes][:, None] + within].reshape(episodes, ways, shots + queries)
+    return indices[:, :, :shots], indices[:, :, shots:]

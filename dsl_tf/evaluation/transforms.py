@@ -1,0 +1,35 @@
+"""Feature transforms before a few-shot classifier (Wang et al., SimpleShot, the paper's [31])."""
+
+import numpy as np
+
+from dsl_tf.errors import UserError
+
+FEATURE_TRANSFORMS = ("none", "l2", "cl2")
+
+
+def transform_features(x, kind, mean=None):
+    """Transforms features.
+
+    Args:
+        x: features `[..., d]`, any float dtype.
+        kind: `"none"`, `"l2"` (divide by the Euclidean norm) or `"cl2"` (subtract `mean` first).
+        mean: the mean of the training features `[d]`, for `"cl2"`.
+
+    Returns:
+        float32 `[..., d]`. A zero vector stays zero.
+
+    Raises:
+        UserError: for an unknown kind, or `"cl2"` without a mean.
+    """
+    if kind not in FEATURE_TRANSFORMS:
+        raise UserError(f"A feature transform must be one of {', '.join(FEATURE_TRANSFORMS)}. Received: {kind!r}.")
+    # The squares of features beyond 1e19 would overflow in float32.
+    x = np.asarray(x, np.float64)
+    if kind == "cl2":
+        if mean is None:
+            raise UserError("Feature transform cl2 needs the training features' `mean`. Received: None.")
+        x = x - np.asarray(mean, np.float64)
+    if kind != "none":
+        norm = np.linalg.norm(x, axis=-1, keepdims=True)
+        x = x / np.where(norm > 0, norm, 1)
+    return x.astype(np.float32)

@@ -1,0 +1,261 @@
+"""Few-shot accuracy over many episodes."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from dsl_tf.errors import UserError
+from dsl_tf.evaluation import accuracy
+from dsl_tf.evaluation.accuracy import episode_accuracies, few_shot_accuracies, mean_and_half_width
+from dsl_tf.evaluation.episodes import sample_episodes
+from dsl_tf.evaluation.nearest_centroid import nearest_centroid
+
+KEYS = {
+    "split", "classifier", "feature_transform", "ways", "shots", "queries", "episodes", "seed", "accuracy",
+    "half_width",
+}  # fmt: skip
+
+
+def clustered(classes=6, images=12, d=5, spread=1.0, seed=0):
+    """Features around one centre for each class, and shuffled labels."""
+    random = np.random.default_rng(seed)
+    labels = random.permutation(np.repeat(np.arange(classes), images))
+    centres = random.standard_normal((classes, d))
+    return (centres[labels] + spread * random.standard_normal((len(labels), d))).astype(np.float32), labels
+
+
+def naive_accuracies(features, support, query):
+    """Query by query, in float64."""
+    features = features.astype(np.float64)
+    result = []
+    for ways_support, ways_query in zip(support, query, strict=True):
+        centroids = [features[list(images)].mean(axis=0) for images in ways_support]
+        right = 0
+        for way, images in enumerate(ways_query):
+            for image in images:
+                distances = [((features[image] - centroid) ** 2).sum() for centroid in centroids]
+                right += int(np.argmin(distances) == way)
+        result.append(right / ways_query.size)
+    return np.array(result)
+
+
+def naive_transform(features, kind, mean):
+    features = features.astype(np.float64) - (mean if kind == "cl2" else 0)
+    return features if kind == "none" else features / np.linalg.norm(features, axis=1, keepdims=True)
+
+
+# One classifier on given episodes.
+
+
+@pytest.mark.parametrize("ways, shots, queries", [(3, 1, 4), (5, 5, 3), (2, 3, 1), (1, 1, 2)])
+def test_accuracy_of_each_episode(ways, shots, queries):
+    features, labels = clustered()
+    support, query = sample_episodes(labels, ways, shots, queries, 60, seed=0)
+    accuracies = episode_accuracies(features, support, query, nearest_centroid)
+    assert accuracies.dtype == np.float64 and accuracies.shape == (60,)
+    np.testing.assert_allclose(accuracies, naive_accuracies(features, support, query), rtol=1e-12)
+    assert ways == 1 or len(set(accuracies)) > 1
+
+
+def first_way(support, query):
+    return tf.zeros(tf.shape(query)[:2], tf.int32)
+
+
+def own_way(support, query):
+    """Reads the class off the features, the number of a way off the class."""
+    return tf.argmax(tf.cast(query[:, :, None, 0] == support[:, None, :, 0, 0], tf.int32), axis=2, output_type=tf.int32)
+
+
+def test_any_classifier():
+    labels = clustered()[1]
+    features = labels[:, None].astype(np.float32)
+    support, query = sample_episodes(labels, 4, 2, 3, 10, seed=0)
+    np.testing.assert_array_equal(episode_accuracies(features, support, query, first_way), np.full(10, 0.25))
+    np.testing.assert_array_equal(episode_accuracies(features, support, query, own_way), np.ones(10))
+
+
+def test_a_classifier_gets_the_features_of_the_support_and_of_the_queries_way_after_way():
+    labels = clustered()[1]
+    features = np.stack([np.arange(len(labels)), labels], axis=1).astype(np.float32)
+    support, query = sample_episodes(labels, 3, 2, 4, 5, seed=0)
+    received = []
+
+    def record(support, query):
+        received.append((support.numpy(), query.numpy()))
+        return np.zeros(query.shape[:2], np.int32)
+
+    def recording(support, query):
+        return tf.py_function(record, [support, query], tf.int32)
+
+    episode_accuracies(features, support, query, recording)
+    ((support_features, query_features),) = received
+    np.testing.assert_array_equal(support_features, features[support])
+    np.testing.assert_array_equal(query_features, features[query].reshape(5, 12, 2))
+
+
+@pytest.mark.parametrize("chunk, sizes", [(3, [3, 3, 3, 1]), (5, [5, 5]), (1, [1] * 10), (0, [1] * 10), (99, [10])])
+def test_chunks_do_not_change_the_accuracies(monkeypatch, chunk, sizes):
+    features, labels = clustered()
+    support, query = sample_episodes(labels, 4, 2, 3, 10, seed=0)
+    expected = episode_accuracies(features, support, query, nearest_centroid)
+    # An episode of 4 ways of 2 + 3 vectors of 5 float32 numbers.
+    monkeypatch.setattr(accuracy, "_CHUNK_BYTES", chunk * 4 * (2 + 3) * 5 * 4)
+    received = []
+    classify = accuracy._classify
+
+    def recording(classifier, support, query):
+        received.append((len(support), len(query)))
+        return classify(classifier, support, query)
+
+    monkeypatch.setattr(accuracy, "_classify", recording)
+    np.testing.assert_array_equal(episode_accuracies(features, support, query, nearest_centroid), expected)
+    assert received == [(size, size) for size in sizes]
+
+
+def test_a_ragged_last_chunk_does_not_trace_the_classifier_every_time(monkeypatch):
+    features, labels = clustered(d=7)
+    support, query = sample_episodes(labels, 3, 2, 2, 10, seed=0)
+    monkeypatch.setattr(accuracy, "_CHUNK_BYTES", 4 * 3 * (2 + 2) * 7 * 4)
+    traces = []
+
+    def counting(support, query):
+        traces.append(support.shape)
+        return nearest_centroid(support, query)
+
+    for _ in range(4):
+        episode_accuracies(features, support, query, counting)
+    assert len(traces) <= 2
+
+
+# Mean and interval.
+
+
+@pytest.mark.parametrize("count", [2, 3, 100])
+def test_mean_and_half_width(count):
+    accuracies = np.random.default_rng(count).random(count)
+    mean = sum(accuracies) / count
+    deviation = math.sqrt(sum((value - mean) ** 2 for value in accuracies) / (count - 1))
+    received = mean_and_half_width(accuracies)
+    np.testing.assert_allclose(received, (mean, 1.96 * deviation / math.sqrt(count)), rtol=1e-12)
+    assert all(type(value) is float for value in received)
+
+
+def test_equal_accuracies_have_no_half_width():
+    assert mean_and_half_width(np.full(5, 0.5)) == (0.5, 0.0)
+
+
+# All of them.
+
+
+def test_entries():
+    features, labels = clustered()
+    results = few_shot_accuracies(
+        features, labels, "val", ways=3, shots=(1, 2), queries=4, episodes=20, seed=9, mean=features.mean(axis=0)
+    )
+    combinations = {(entry["shots"], entry["classifier"], entry["feature_transform"]) for entry in results}
+    assert combinations == {(shot, "nearest_centroid", kind) for shot in (1, 2) for kind in ("none", "l2", "cl2")}
+    assert len(results) == 6
+    for entry in results:
+        assert set(entry) == KEYS
+        assert (entry["split"], entry["ways"], entry["queries"]) == ("val", 3, 4)
+        assert (entry["episodes"], entry["seed"]) == (20, 9)
+        assert 0 <= entry["accuracy"] <= 1 and entry["half_width"] >= 0
+    assert json.loads(json.dumps(results, allow_nan=False)) == results
+
+
+@pytest.mark.parametrize("offset", [0, 3])
+def test_accuracies_are_those_of_the_sampled_episodes(offset):
+    features, labels = clustered(spread=1.5)
+    features = features + np.float32(offset)
+    mean = features[::3].mean(axis=0)
+    results = few_shot_accuracies(
+        features, labels, "test", ways=4, shots=(3, 1), queries=5, episodes=150, seed=2, mean=mean
+    )
+    for entry in results:
+        support, query = sample_episodes(labels, 4, entry["shots"], 5, 150, 2)
+        expected = naive_accuracies(naive_transform(features, entry["feature_transform"], mean), support, query)
+        np.testing.assert_allclose(entry["accuracy"], expected.mean(), atol=1e-3)
+        half_width = 1.96 * np.std(expected, ddof=1) / np.sqrt(150)
+        np.testing.assert_allclose(entry["half_width"], half_width, rtol=0.02)
+    # The transforms do not come to the same.
+    assert len({entry["accuracy"] for entry in results}) == 6
+
+
+def test_every_classifier_and_transform_has_the_same_episodes(monkeypatch):
+    features, labels = clustered()
+    monkeypatch.setitem(accuracy.CLASSIFIERS, "first_way", first_way)
+    received = []
+
+    def recording(features, support, query, classifier):
+        received.append((support, query, classifier))
+        return episode_accuracies(features, support, query, classifier)
+
+    monkeypatch.setattr(accuracy, "episode_accuracies", recording)
+    results = few_shot_accuracies(
+        features, labels, "test", ways=4, shots=(2,), queries=3, episodes=12, seed=5,
+        classifiers=("first_way", "nearest_centroid"), feature_transforms=("l2", "none"),
+    )  # fmt: skip
+    support, query = sample_episodes(labels, 4, 2, 3, 12, 5)
+    assert len(received) == len(results) == 4
+    for other_support, other_query, _ in received:
+        np.testing.assert_array_equal(other_support, support)
+        np.testing.assert_array_equal(other_query, query)
+    assert [accuracy.CLASSIFIERS[entry["classifier"]] for entry in results] == [name for _, _, name in received]
+    assert {entry["accuracy"] for entry in results if entry["classifier"] == "first_way"} == {0.25}
+    assert {entry["classifier"] for entry in results} == {"first_way", "nearest_centroid"}
+
+
+def test_the_seed_decides():
+    features, labels = clustered()
+    arguments = {"ways": 4, "shots": (1,), "queries": 3, "episodes": 30, "feature_transforms": ("none",)}
+    first, again, other = (few_shot_accuracies(features, labels, "test", **arguments, seed=seed) for seed in (1, 1, 2))
+    assert first == again
+    assert first[0]["accuracy"] != other[0]["accuracy"]
+
+
+def test_separable_features_have_accuracy_one():
+    labels = clustered()[1]
+    features = np.eye(6)[labels] + 0.01 * np.random.default_rng(0).standard_normal((len(labels), 6))
+    results = few_shot_accuracies(features, labels, "test", ways=5, queries=7, episodes=100, mean=features.mean(axis=0))
+    assert [(entry["accuracy"], entry["half_width"]) for entry in results] == [(1.0, 0.0)] * 6
+
+
+@pytest.mark.parametrize("ways", [2, 5])
+def test_features_that_say_nothing_have_the_accuracy_of_chance(ways):
+    random = np.random.default_rng(0)
+    features, labels = random.standard_normal((4000, 16)), np.arange(4000) % 20
+    results = few_shot_accuracies(
+        features, labels, "test", ways=ways, shots=(1, 5), episodes=1000, feature_transforms=("none", "l2")
+    )
+    for entry in results:
+        assert abs(entry["accuracy"] - 1 / ways) < 0.015
+        # A query's chances are nearly independent: a standard deviation of √(p(1 − p) / (N·Q)), or somewhat more.
+        independent = 1.96 * math.sqrt((1 - 1 / ways) / ways / (ways * 15) / 1000)
+        assert 0.8 * independent < entry["half_width"] < 2.5 * independent
+
+
+def test_unknown_classifiers_are_an_error():
+    features, labels = clustered()
+    with pytest.raises(UserError, match=r"--classifiers must be among nearest_centroid\. Received: forest, svm\."):
+        few_shot_accuracies(features, labels, "test", classifiers=("svm", "nearest_centroid", "forest"))
+
+
+def test_an_unknown_transform_is_an_error():
+    features, labels = clustered()
+    with pytest.raises(UserError, match="Received: 'whitened'"):
+        few_shot_accuracies(features, labels, "test", feature_transforms=("none", "whitened"))
+
+
+def test_cl2_without_a_mean_is_an_error():
+    features, labels = clustered()
+    with pytest.raises(UserError, match="mean"):
+        few_shot_accuracies(features, labels, "test", feature_transforms=("cl2",))
+
+
+def test_too_few_images_are_an_error():
+    features, labels = clustered(images=12)
+    with pytest.raises(UserError, match="with 5 ways at most 12 support and query images a class"):
+        few_shot_accuracies(features, labels, "test", shots=(1,), feature_transforms=("none",))
