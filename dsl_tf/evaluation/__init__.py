@@ -4,6 +4,7 @@ from dsl_tf.evaluation.accuracy import episode_accuracies, few_shot_accuracies, 
 from dsl_tf.evaluation.discriminant import discriminant_score, subspace_scores
 from dsl_tf.evaluation.episodes import sample_episodes
 from dsl_tf.evaluation.features import extract_features
+from dsl_tf.evaluation.laplacian_shot import laplacian_shot
 from dsl_tf.evaluation.nearest_centroid import nearest_centroid
 from dsl_tf.evaluation.transforms import transform_features
 
@@ -12,6 +13,7 @@ __all__ = [
     "episode_accuracies",
     "extract_features",
     "few_shot_accuracies",
+    "laplacian_shot",
     "mean_and_half_width",
     "nearest_centroid",
     "sample_episodes",

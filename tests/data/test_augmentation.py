@@ -140,13 +140,17 @@ def test_a_pad_crop_leaves_images_of_fewer_than_eight_pixels():
     np.testing.assert_array_equal(augment(images, SEED, crop="pad", flip=False), images)
 
 
-def test_shifts_are_uniform_and_independent():
-    shifts = pad_shifts(noise(1500, 16, 24))
-    assert_about_uniform(shifts[:, 0], range(-2, 3))
-    assert_about_uniform(shifts[:, 1], range(-3, 4))
-    assert_about_uniform(shifts[:, 0] * 10 + shifts[:, 1], [10 * a + b for a in range(-2, 3) for b in range(-3, 4)])
-    # One image after the other, in case a batch repeats its draws.
-    assert_about_uniform(10 * shifts[:-1, 0] + shifts[1:, 0], [10 * a + b for a in range(-2, 3) for b in range(-2, 3)])
+@pytest.mark.parametrize("height, width", [(16, 16), (16, 24)])
+def test_shifts_are_uniform_and_independent(height, width):
+    down, right = height // 8, width // 8
+    shifts = pad_shifts(noise(1500, height, width))
+    assert_about_uniform(shifts[:, 0], range(-down, down + 1))
+    assert_about_uniform(shifts[:, 1], range(-right, right + 1))
+    both = [10 * row + column for row in range(-down, down + 1) for column in range(-right, right + 1)]
+    assert_about_uniform(10 * shifts[:, 0] + shifts[:, 1], both)
+    # One image and the next, in case a batch repeats its draws.
+    pairs = [10 * row + other for row in range(-down, down + 1) for other in range(-down, down + 1)]
+    assert_about_uniform(10 * shifts[:-1, 0] + shifts[1:, 0], pairs)
 
 
 # Mirror images.
@@ -254,6 +258,13 @@ def test_a_crop_makes_no_value_that_was_not_there(crop, lowest, highest):
     images = np.random.default_rng(0).integers(lowest, highest + 1, (500, 9, 9, 3)).astype(np.uint8)
     changed = augment(images, SEED, crop=crop, flip=True).numpy()
     assert lowest <= changed.min() and changed.max() <= highest
+
+
+def test_a_resized_crop_rounds_to_the_nearest():
+    images = np.random.default_rng(0).integers(100, 102, (300, 9, 9, 3)).astype(np.uint8)
+    changed = augment(images, SEED, crop="resized", flip=False).numpy()
+    # Most values lie between 100 and 101, and as many above the middle as below.
+    assert abs(changed.mean() - 100.5) < 0.05
 
 
 # Colours.

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from dsl_tf.errors import UserError
 from dsl_tf.evaluation import accuracy
-from dsl_tf.evaluation.accuracy import episode_accuracies, few_shot_accuracies, mean_and_half_width
+from dsl_tf.evaluation.accuracy import choose_lams, episode_accuracies, few_shot_accuracies, mean_and_half_width
 from dsl_tf.evaluation.episodes import sample_episodes
 from dsl_tf.evaluation.nearest_centroid import nearest_centroid
 
@@ -106,9 +106,9 @@ def test_chunks_do_not_change_the_accuracies(monkeypatch, chunk, sizes):
     received = []
     classify = accuracy._classify
 
-    def recording(classifier, support, query):
+    def recording(classifier, support, query, options):
         received.append((len(support), len(query)))
-        return classify(classifier, support, query)
+        return classify(classifier, support, query, options)
 
     monkeypatch.setattr(accuracy, "_classify", recording)
     np.testing.assert_array_equal(episode_accuracies(features, support, query, nearest_centroid), expected)
@@ -189,9 +189,9 @@ def test_every_classifier_and_transform_has_the_same_episodes(monkeypatch):
     monkeypatch.setitem(accuracy.CLASSIFIERS, "first_way", first_way)
     received = []
 
-    def recording(features, support, query, classifier):
+    def recording(features, support, query, classifier, **options):
         received.append((support, query, classifier))
-        return episode_accuracies(features, support, query, classifier)
+        return episode_accuracies(features, support, query, classifier, **options)
 
     monkeypatch.setattr(accuracy, "episode_accuracies", recording)
     results = few_shot_accuracies(
@@ -239,7 +239,9 @@ def test_features_that_say_nothing_have_the_accuracy_of_chance(ways):
 
 def test_unknown_classifiers_are_an_error():
     features, labels = clustered()
-    with pytest.raises(UserError, match=r"--classifiers must be among nearest_centroid\. Received: forest, svm\."):
+    with pytest.raises(
+        UserError, match=r"--classifiers must be among nearest_centroid, laplacian_shot\. Received: forest, svm\."
+    ):
         few_shot_accuracies(features, labels, "test", classifiers=("svm", "nearest_centroid", "forest"))
 
 
@@ -259,3 +261,30 @@ def test_too_few_images_are_an_error():
     features, labels = clustered(images=12)
     with pytest.raises(UserError, match="with 5 ways at most 12 support and query images a class"):
         few_shot_accuracies(features, labels, "test", shots=(1,), feature_transforms=("none",))
+
+
+def test_lam_is_chosen_by_accuracy_for_each_transform_and_shot():
+    """Where classes overlap but keep local structure, some λ beats another; the choice must be a best one."""
+    random = np.random.default_rng(0)
+    labels = np.repeat(np.arange(6), 20)
+    features = random.normal(0, 1, (6, 8))[labels] + random.normal(0, 0.8, (120, 8))
+    settings = {"ways": 4, "queries": 6, "episodes": 60, "seed": 3}
+    lams = choose_lams(features, labels, shots=(1, 3), feature_transforms=("none", "l2"), **settings)
+    assert set(lams) == {(kind, shots) for kind in ("none", "l2") for shots in (1, 3)}
+    for (kind, shots), lam in lams.items():
+
+        def accuracy(lam, kind=kind, shots=shots):
+            entry = few_shot_accuracies(
+                features,
+                labels,
+                "val",
+                shots=(shots,),
+                classifiers=("laplacian_shot",),
+                feature_transforms=(kind,),
+                lams={(kind, shots): lam},
+                **settings,
+            )[0]
+            assert entry["lam"] == lam
+            return entry["accuracy"]
+
+        assert accuracy(lam) == max(accuracy(other) for other in (0.1, 0.3, 0.5, 0.7, 0.8, 1.0, 1.2, 1.5))

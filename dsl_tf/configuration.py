@@ -1,0 +1,177 @@
+"""What a training run and an evaluation can be asked for; the flags of the two scripts are made from these fields."""
+
+import dataclasses
+import math
+
+from dsl_tf.errors import UserError
+
+PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
+
+
+def _option(default, text, choices=None, minimum=None, above=None, maximum=None, mathematical=True, items=None):
+    """A field with its help and its limits.
+
+    `mathematical` says whether a run may not be resumed with another value; `items` is the type of a list's items.
+    """
+    limits = {"choices": choices, "minimum": minimum, "above": above, "maximum": maximum}
+    return dataclasses.field(
+        default=default, metadata={**limits, "help": text, "mathematical": mathematical, "items": items}
+    )
+
+
+def _check_value(name, value, limits):
+    def fail(expected):
+        raise UserError(f"--{name} must be {expected}. Received: {value!r}.")
+
+    if limits["choices"] and value not in limits["choices"]:
+        fail(f"one of {', '.join(limits['choices'])}")
+    if isinstance(value, float) and not math.isfinite(value):
+        fail("a finite number")
+    if limits["minimum"] is not None and value < limits["minimum"]:
+        fail(f"at least {limits['minimum']}")
+    if limits["above"] is not None and value <= limits["above"]:
+        fail(f"above {limits['above']}")
+    if limits["maximum"] is not None and value > limits["maximum"]:
+        fail(f"at most {limits['maximum']}")
+
+
+class _Checked:
+    """Checks every field against its limits."""
+
+    def __post_init__(self):
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if value is None:
+                continue
+            if field.metadata["items"]:
+                value = tuple(value)
+                object.__setattr__(self, field.name, value)
+                if not value and field.default:
+                    raise UserError(f"--{field.name} must not be empty. Leave it out for {field.default}.")
+            for item in value if field.metadata["items"] else [value]:
+                _check_value(field.name, item, field.metadata)
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingConfiguration(_Checked):
+    """A training run. Each field is a flag of `run_train.py`; its help stands beside it.
+
+    Raises:
+        UserError: for a value out of its limits, or values that exclude each other.
+    """
+
+    dataset: str = _option("glyphs", "Data set: glyphs (built in) or folder.", choices=("glyphs", "folder"))
+    data_dir: str | None = _option(None, "Folder with the data: train, val and test.", mathematical=False)
+    image_size: int | None = _option(None, "Height and width in pixels. Default: the data set's own.", minimum=8)
+    strict: bool = _option(False, "Stop at an unreadable image instead of leaving it out.", mathematical=False)
+    backbone: str = _option("resnet12", "Network from images to features.", choices=("resnet12", "resnet12_basic"))
+    filters: tuple = _option(
+        (64, 160, 320, 640), "Widths of the four blocks; the last is the feature dimension d.", minimum=1, items=int
+    )
+    classifier: str = _option(
+        "linear",
+        "Classifier: free weights W, or W = R·ω in a fixed random or axis-aligned subspace (Table 3, ii).",
+        choices=("linear", "random_basis", "axis_basis"),
+    )
+    classification_loss: str = _option("sce", "Classification loss, eq. (1), (2).", choices=("sce", "bce", "none"))
+    metric_loss: str = _option("nca", "Metric loss, eq. (4), (3).", choices=("nca", "proto", "none"))
+    integration: str = _option(
+        "direct_sum",
+        "How two losses are joined: eq. (6), (7), (11), or both in span(W) (Table 3, i-2).",
+        choices=("sum", "direct_sum", "spectral_sum", "classifier_subspace"),
+    )
+    epsilon: float = _option(1e-3, "Ridge of the projection, eq. (8).", minimum=0)
+    power: float = _option(0.3, "Power p of the spectral sum, eq. (11).", minimum=0, maximum=1)
+    gradient_to_kernel: bool = _option(False, "Let the metric loss's gradient reach W through the projection.")
+    ways: int = _option(64, "Classes a batch, N.", minimum=1)
+    shots: int = _option(8, "Images of each class a batch, K; a batch has N·K images.", minimum=1)
+    epochs: int = _option(160, "Epochs of n/(N·K) steps.", minimum=1)
+    learning_rate: float = _option(0.1, "Peak learning rate.", above=0)
+    warmup_epochs: float | None = _option(
+        None, "Epochs of linear warm-up. Default: 1/16 of --epochs (10 of 160).", minimum=0
+    )
+    decay_epochs: tuple | None = _option(
+        None, "Epochs at which the rate drops. Default: 1/2 and 3/4 of --epochs.", minimum=0, items=float
+    )
+    decay_rate: float = _option(0.1, "Factor of each drop.", above=0)
+    momentum: float = _option(0.9, "Momentum of SGD.", minimum=0, maximum=1)
+    weight_decay: float = _option(5e-4, "L2 coefficient, added to every weight's gradient.", minimum=0)
+    crop: str = _option("pad", "Random crop: padded shift, resized box or none.", choices=("pad", "resized", "none"))
+    flip: bool | None = _option(None, "Mirror at random. Default: not for glyphs; turn it off for characters.")
+    color_jitter: float = _option(0.0, "Range of brightness, contrast and saturation.", minimum=0, maximum=1)
+    precision: str = _option("float32", "Precision of the backbone.", choices=PRECISIONS)
+    seed: int = _option(0, "Seed of weights, batches and episodes.", minimum=0)
+    validate_every: int | None = _option(
+        None, "Epochs between few-shot validations. Default: 1/10 of --epochs, at least 1.", minimum=1
+    )
+    validation_episodes: int = _option(1000, "Episodes of each validation.", minimum=2)
+    test_ways: int = _option(5, "Ways of validation and test episodes.", minimum=2)
+    test_shots: tuple = _option((1, 5), "Shots of validation and test episodes.", minimum=1, items=int)
+    test_queries: int = _option(15, "Queries a way of validation and test episodes.", minimum=1)
+    test_episodes: int = _option(10_000, "Episodes of the final test.", minimum=2, mathematical=False)
+    log_every: int | None = _option(
+        None, "Steps between lines of metrics.jsonl. Default: once an epoch.", minimum=1, mathematical=False
+    )
+    output_dir: str | None = _option(
+        None, "Run directory. Default: runs/ and a name made of data set, losses and seed.", mathematical=False
+    )
+    resume: bool = _option(True, "Go on with the run in --output_dir.", mathematical=False)
+
+    def __post_init__(self):
+        super().__post_init__()
+        if len(self.filters) != 4:
+            raise UserError(f"--filters must be four widths. Received: {len(self.filters)}.")
+        if self.classification_loss == "none" and self.metric_loss == "none":
+            raise UserError("--classification_loss and --metric_loss are both none: nothing to train. Choose one.")
+        if self.metric_loss != "none" and self.shots < 2:
+            raise UserError(
+                f"--metric_loss={self.metric_loss} compares images of one class: --shots must be at least 2. "
+                f"Received: {self.shots}."
+            )
+        if self.output_dir is None:
+            object.__setattr__(self, "output_dir", f"runs/{self.dataset}_{self.loss_name}_seed{self.seed}")
+
+    @property
+    def loss_name(self):
+        """The losses and their integration in a word, such as `sce_direct_sum_nca`."""
+        names = [name for name in (self.classification_loss, self.metric_loss) if name != "none"]
+        return f"_{self.integration}_".join(names)
+
+    @property
+    def schedule_epochs(self):
+        """Warm-up epochs and the epochs of the drops, given or scaled to `epochs` as 10, 80, 120 are to 160."""
+        warmup = self.epochs / 16 if self.warmup_epochs is None else self.warmup_epochs
+        drops = (self.epochs / 2, self.epochs * 3 / 4) if self.decay_epochs is None else self.decay_epochs
+        return warmup, drops
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluationConfiguration(_Checked):
+    """An evaluation of a finished run. Each field is a flag of `run_eval.py`; its help stands beside it.
+
+    Raises:
+        UserError: for a value out of its limits.
+    """
+
+    run_dir: str | None = _option(None, "Run directory that run_train.py wrote.")
+    data_dir: str | None = _option(None, "Folder with the data. Default: where the run had it.")
+    split: str = _option("test", "Split to evaluate.", choices=("train", "val", "test"))
+    ways: int = _option(5, "Classes an episode.", minimum=2)
+    shots: tuple = _option((1, 5), "Support images a class, a list.", minimum=1, items=int)
+    queries: int = _option(15, "Query images a class.", minimum=1)
+    episodes: int = _option(10_000, "Episodes.", minimum=2)
+    classifiers: tuple = _option(
+        ("nearest_centroid",),
+        "Few-shot classifiers, a list. LaplacianShot's λ is chosen on val.",
+        choices=("nearest_centroid", "laplacian_shot"),
+        items=str,
+    )
+    feature_transforms: tuple = _option(
+        ("none", "l2", "cl2"), "Feature transforms, a list.", choices=("none", "l2", "cl2"), items=str
+    )
+    seed: int = _option(0, "Seed of the episodes.", minimum=0)
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.run_dir is None:
+            raise UserError("--run_dir must be a directory that run_train.py wrote. Received none.")

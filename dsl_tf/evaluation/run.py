@@ -1,0 +1,100 @@
+"""Evaluation of a finished run."""
+
+import pathlib
+
+import keras
+import numpy as np
+from absl import logging
+
+from dsl_tf import run_directory
+from dsl_tf.data import sources
+from dsl_tf.errors import UserError
+from dsl_tf.evaluation.accuracy import choose_lams, few_shot_accuracies
+from dsl_tf.evaluation.features import extract_features
+
+# Episodes of validation classes for each value of LaplacianShot's λ.
+_LAM_EPISODES = 1000
+
+
+def _load_backbone(directory):
+    path = directory / run_directory.BACKBONE
+    if not path.exists():
+        raise UserError(
+            f"{str(directory)!r} has no {run_directory.BACKBONE}: its run has not finished. "
+            "Repeat its run_train.py command to go on with it."
+        )
+    try:
+        return keras.models.load_model(path, compile=False)
+    except (ValueError, OSError, KeyError, TypeError) as error:
+        raise UserError(f"{str(path)!r} must be a Keras model file. It cannot be loaded: {error}") from None
+
+
+def _load_feature_mean(directory):
+    path = directory / run_directory.STATISTICS
+    try:
+        with np.load(path, allow_pickle=False) as statistics:
+            return statistics["feature_mean"]
+    except (OSError, ValueError, KeyError) as error:
+        raise UserError(f"{str(path)!r} must hold the array feature_mean. It cannot be read: {error}") from None
+
+
+def evaluate_run(configuration):
+    """Measures few-shot accuracies of a finished run, and adds them to its `results.json`.
+
+    Args:
+        configuration: an `EvaluationConfiguration`.
+
+    Returns:
+        The accuracies, a list of dicts as `few_shot_accuracies` returns them.
+
+    Raises:
+        UserError: where the directory is no finished run, or its data cannot be read or is too small.
+    """
+    directory = pathlib.Path(configuration.run_dir)
+    training = run_directory.read_configuration(directory)
+    results = run_directory.read_results(directory)
+    backbone = _load_backbone(directory)
+    if results is None or results.get("source") == "arrays":
+        raise UserError(
+            f"The data of {str(directory)!r} came from Python, not from a data set with a name. Evaluate it from "
+            "Python, with dsl_tf.evaluation.few_shot_accuracies."
+        )
+    data_dir = configuration.data_dir or training.data_dir
+
+    def features_and_labels(name):
+        split = sources.load_split(training.dataset, name, data_dir, backbone.input_shape[1], training.strict)
+        return extract_features(backbone, split.images), split.labels
+
+    arguments = {
+        "ways": configuration.ways,
+        "shots": configuration.shots,
+        "queries": configuration.queries,
+        "seed": configuration.seed,
+        "feature_transforms": configuration.feature_transforms,
+        "mean": _load_feature_mean(directory),
+    }
+    lams = None
+    if "laplacian_shot" in configuration.classifiers:
+        if "val" in sources.available_splits(training.dataset, data_dir):
+            lams = choose_lams(*features_and_labels("val"), episodes=_LAM_EPISODES, **arguments)
+        else:
+            logging.warning("No val split to choose LaplacianShot's λ on: going on with 0.7.")
+    accuracies = few_shot_accuracies(
+        *features_and_labels(configuration.split),
+        configuration.split,
+        episodes=configuration.episodes,
+        classifiers=configuration.classifiers,
+        lams=lams,
+        **arguments,
+    )
+    measured = {_key(entry) for entry in accuracies}
+    earlier = [entry for entry in results["accuracies"] if _key(entry) not in measured]
+    run_directory.write_results(directory, {**results, "accuracies": earlier + accuracies})
+    return accuracies
+
+
+def _key(entry):
+    """What was measured, without the outcome."""
+    return tuple(
+        sorted((name, value) for name, value in entry.items() if name not in ("accuracy", "half_width", "lam"))
+    )

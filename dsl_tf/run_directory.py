@@ -1,0 +1,152 @@
+"""The files of a run: which flags made it, what it measured, and whose directory it is."""
+
+import dataclasses
+import json
+import os
+import pathlib
+
+from absl import flags
+
+from dsl_tf import flagfiles
+from dsl_tf.configuration import TrainingConfiguration
+from dsl_tf.errors import UserError
+
+FLAGFILE = "run.flags"
+METRICS = "metrics.jsonl"
+RESULTS = "results.json"
+BACKBONE = "backbone.keras"
+SAVED_MODEL = "saved_model"
+STATISTICS = "training_statistics.npz"
+CHECKPOINTS = "checkpoints"
+BEST_CHECKPOINT = "best_checkpoint"
+TENSORBOARD = "tensorboard"
+
+
+def write_text(path, text):
+    """Writes a file whole or not at all: beside it first, then renamed over it."""
+    path = pathlib.Path(path)
+    beside = path.with_name(f".{path.name}.partial")
+    with open(beside, "w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(beside, path)
+
+
+def _different_flags(configuration, earlier):
+    """The names of the flags on which two runs' mathematics differ."""
+    return [
+        field.name
+        for field in dataclasses.fields(configuration)
+        if field.metadata["mathematical"] and getattr(configuration, field.name) != getattr(earlier, field.name)
+    ]
+
+
+def read_configuration(directory):
+    """Reads the training configuration of a run directory.
+
+    Raises:
+        UserError: where the directory is none, or its flagfile cannot be read.
+    """
+    path = pathlib.Path(directory) / FLAGFILE
+    if not path.is_file():
+        raise UserError(
+            f"{str(directory)!r} is not a run directory: it has no {FLAGFILE}. Give one that run_train.py wrote."
+        )
+    try:
+        return flagfiles.read(path, TrainingConfiguration)
+    except (flags.Error, UserError, OSError, UnicodeDecodeError) as error:
+        message = " ".join(str(error).split())
+        raise UserError(f"{str(path)!r} must be the flagfile of a run. It cannot be read: {message}") from None
+
+
+def open_directory(configuration):
+    """Makes the output directory, or finds that it is empty or this run's own.
+
+    Returns:
+        The directory, a `pathlib.Path`.
+
+    Raises:
+        UserError: where it cannot be made, holds something else, or the run of other flags, or where it holds this
+            run but `resume` is off. Nothing in it is touched.
+    """
+    directory = pathlib.Path(configuration.output_dir)
+    name = f"--output_dir={configuration.output_dir!r}"
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        entries = {entry.name for entry in directory.iterdir()}
+    except OSError as error:
+        raise UserError(f"{name} must be a directory that can be made and read. {error.strerror}.") from None
+    if FLAGFILE in entries:
+        differing = _different_flags(configuration, read_configuration(directory))
+        if differing:
+            raise UserError(
+                f"{name} holds a run with other flags: it differs in {', '.join('--' + flag for flag in differing)}. "
+                f"Choose another --output_dir, or repeat the flags in its {FLAGFILE} to go on with it."
+            )
+        if not configuration.resume:
+            raise UserError(f"{name} holds a run already, and --noresume asks for a new one. Choose another directory.")
+    elif entries:
+        raise UserError(f"{name} holds other files, such as {min(entries)!r}. Choose a new or an empty directory.")
+    return directory
+
+
+def record_flags(directory, configuration):
+    """Writes the flagfile that makes the directory this run's.
+
+    Raises:
+        UserError: where the directory cannot be written.
+    """
+    lines = [
+        "# The flags of this run. Repeat it with:",
+        f"# python run_train.py --flagfile={FLAGFILE} --output_dir=ANOTHER_DIRECTORY",
+        *flagfiles.to_lines(configuration),
+    ]
+    try:
+        write_text(directory / FLAGFILE, "\n".join(lines) + "\n")
+    except OSError as error:
+        raise UserError(f"{str(directory)!r} must be a directory that can be written. {error.strerror}.") from None
+
+
+def append_metrics(directory, record):
+    """Adds one line to the metrics log."""
+    with open(directory / METRICS, "a", encoding="utf-8") as file:
+        file.write(json.dumps(record) + "\n")
+
+
+def truncate_metrics(directory, step):
+    """Drops the lines of the metrics log after a step: a resumed run writes them again."""
+    path = directory / METRICS
+    if not path.exists():
+        return
+    kept = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            if json.loads(line)["step"] <= step:
+                kept.append(line)
+        except (ValueError, KeyError, TypeError):
+            # The line that the interruption cut off.
+            continue
+    write_text(path, "".join(line + "\n" for line in kept))
+
+
+def read_results(directory):
+    """Reads `results.json`, or returns None where the run has none yet.
+
+    Raises:
+        UserError: where the file is not the JSON of a run.
+    """
+    path = pathlib.Path(directory) / RESULTS
+    if not path.exists():
+        return None
+    try:
+        results = json.loads(path.read_text(encoding="utf-8"))
+        results["accuracies"]
+    except (OSError, ValueError, KeyError, TypeError):
+        raise UserError(f"{str(path)!r} must be the JSON results of a run. It cannot be read. Move it away.") from None
+    return results
+
+
+def write_results(directory, results):
+    """Writes `results.json`, whole or not at all."""
+    write_text(directory / RESULTS, json.dumps(results, indent=1, allow_nan=False) + "\n")

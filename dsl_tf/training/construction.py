@@ -1,0 +1,118 @@
+"""The parts of a training run, built from its configuration."""
+
+import dataclasses
+
+import keras
+
+from dsl_tf import losses, models
+from dsl_tf.errors import UserError
+from dsl_tf.training.optimizer import CoupledDecaySGD, WarmupStepDecay
+
+BACKBONES = {"resnet12": models.resnet12, "resnet12_basic": models.resnet12_basic}
+
+
+@dataclasses.dataclass(frozen=True)
+class Parts:
+    """What training works on: a backbone, a classifier (None for a metric loss alone), a loss and an optimizer."""
+
+    backbone: keras.Model
+    classifier: keras.layers.Layer | None
+    loss: losses.reduction.TermLoss
+    optimizer: keras.optimizers.Optimizer
+
+    @property
+    def trainable_weights(self):
+        """The weights that the optimizer updates."""
+        classifier_weights = self.classifier.trainable_weights if self.classifier else []
+        return self.backbone.trainable_weights + classifier_weights
+
+
+def _build_classifier(configuration, dimensions, classes):
+    if configuration.classification_loss == "none":
+        return None
+    if configuration.classifier == "linear":
+        classifier = keras.layers.Dense(classes, dtype="float32", name="classifier")
+    else:
+        kind = configuration.classifier.removesuffix("_basis")
+        classifier = models.FixedSubspaceClassifier(classes, kind, seed=configuration.seed, name="classifier")
+    classifier.build((None, dimensions))
+    return classifier
+
+
+def build_loss(configuration, classifier):
+    """Builds the loss that a configuration names, on features.
+
+    Args:
+        configuration: a `TrainingConfiguration`.
+        classifier: a built classifier, or None for a metric loss alone.
+
+    Raises:
+        ValueError: for a direct sum with d ≤ C.
+    """
+    if classifier is None:
+        return {"nca": losses.NCALoss, "proto": losses.PrototypicalLoss}[configuration.metric_loss]()
+    names = {"classifier": classifier, "classification": configuration.classification_loss}
+    if configuration.metric_loss == "none":
+        return losses.SumLoss(**names, metric=None)
+    names["metric"] = configuration.metric_loss
+    gradient_to_kernel = configuration.gradient_to_kernel
+    if configuration.integration == "sum":
+        return losses.SumLoss(**names)
+    if configuration.integration == "spectral_sum":
+        return losses.SpectralSumLoss(**names, power=configuration.power, gradient_to_kernel=gradient_to_kernel)
+    subspace_losses = {"direct_sum": losses.DirectSumLoss, "classifier_subspace": losses.ClassifierSubspaceLoss}
+    return subspace_losses[configuration.integration](
+        **names, epsilon=configuration.epsilon, gradient_to_kernel=gradient_to_kernel
+    )
+
+
+def _build_optimizer(configuration, steps_per_epoch):
+    warmup, drops = configuration.schedule_epochs
+    schedule = WarmupStepDecay(
+        configuration.learning_rate,
+        round(warmup * steps_per_epoch),
+        [round(epoch * steps_per_epoch) for epoch in drops],
+        configuration.decay_rate,
+    )
+    optimizer = CoupledDecaySGD(schedule, configuration.momentum, configuration.weight_decay)
+    # bfloat16 has float32's range; only float16's small gradients need the loss scaled.
+    return keras.optimizers.LossScaleOptimizer(optimizer) if configuration.precision == "mixed_float16" else optimizer
+
+
+def build(configuration, image_shape, classes, steps_per_epoch, backbone=None):
+    """Builds the parts of a run.
+
+    Args:
+        configuration: a `TrainingConfiguration`.
+        image_shape: (height, width, 3).
+        classes: C, the number of training classes.
+        steps_per_epoch: batches an epoch.
+        backbone: a Keras model from normalised images to features `[n, d]`, in place of the configuration's.
+
+    Returns:
+        The `Parts`.
+
+    Raises:
+        UserError: where the flags do not fit the data.
+    """
+    keras.utils.set_random_seed(configuration.seed)
+    policy = keras.config.dtype_policy()
+    try:
+        keras.config.set_dtype_policy(configuration.precision)
+        if backbone is None:
+            backbone = BACKBONES[configuration.backbone](image_shape, configuration.filters)
+        if len(backbone.output_shape) != 2 or backbone.output_shape[1] is None:
+            raise UserError(f"A backbone must return features [n, d]. Received: shape {backbone.output_shape}.")
+        classifier = _build_classifier(configuration, backbone.output_shape[1], classes)
+        parts = Parts(
+            backbone,
+            classifier,
+            build_loss(configuration, classifier),
+            _build_optimizer(configuration, steps_per_epoch),
+        )
+    except ValueError as error:
+        raise UserError(" ".join(str(error).split())) from None
+    finally:
+        keras.config.set_dtype_policy(policy)
+    parts.optimizer.build(parts.trainable_weights)
+    return parts

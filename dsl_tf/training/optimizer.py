@@ -1,0 +1,67 @@
+"""Stochastic gradient descent as the reference recipes of the paper run it."""
+
+import keras
+import tensorflow as tf
+
+
+@keras.saving.register_keras_serializable(package="dsl_tf")
+class CoupledDecaySGD(keras.optimizers.SGD):
+    """SGD with momentum whose weight decay is part of the gradient.
+
+    Per weight w with gradient g: v ← momentum·v + g + decay·w, then w ← w − rate·v. Keras's own `weight_decay` shrinks
+    w past the momentum, and its momentum keeps the old rate for some steps after a drop; the recipes do neither.
+
+    Args:
+        learning_rate: a float or a schedule.
+        momentum: 0 to 1.
+        coupled_weight_decay: the L2 coefficient, for every trainable weight.
+    """
+
+    def __init__(self, learning_rate, momentum=0.9, coupled_weight_decay=5e-4, **kwargs):
+        super().__init__(learning_rate, momentum=momentum, **kwargs)
+        self.coupled_weight_decay = coupled_weight_decay
+
+    def update_step(self, gradient, variable, learning_rate):
+        learning_rate = tf.cast(learning_rate, variable.dtype)
+        gradient = tf.cast(gradient, variable.dtype) + self.coupled_weight_decay * variable
+        if self.momentum:
+            velocity = self.momentums[self._get_variable_index(variable)]
+            velocity.assign(self.momentum * velocity + gradient)
+            gradient = velocity
+        variable.assign_sub(learning_rate * gradient)
+
+    def get_config(self):
+        return {**super().get_config(), "coupled_weight_decay": self.coupled_weight_decay}
+
+
+@keras.saving.register_keras_serializable(package="dsl_tf")
+class WarmupStepDecay(keras.optimizers.schedules.LearningRateSchedule):
+    """A linear warm-up to the peak learning rate, then drops by a factor.
+
+    Args:
+        peak: the learning rate after the warm-up.
+        warmup_steps: steps of the warm-up; step s of it has (s + 1)/warmup_steps of the peak.
+        decay_steps: the steps at which the rate is multiplied by `decay_rate`.
+        decay_rate: the factor.
+    """
+
+    def __init__(self, peak, warmup_steps, decay_steps, decay_rate=0.1):
+        self.peak = peak
+        self.warmup_steps = warmup_steps
+        self.decay_steps = tuple(decay_steps)
+        self.decay_rate = decay_rate
+
+    def __call__(self, step):
+        """Returns the float32 learning rate of a step, counted from 0."""
+        step = tf.cast(step, tf.float32)
+        warmup = tf.minimum((step + 1) / max(self.warmup_steps, 1), 1.0)
+        drops = tf.add_n([tf.cast(step >= boundary, tf.float32) for boundary in self.decay_steps] or [tf.zeros([])])
+        return self.peak * warmup * self.decay_rate**drops
+
+    def get_config(self):
+        return {
+            "peak": self.peak,
+            "warmup_steps": self.warmup_steps,
+            "decay_steps": self.decay_steps,
+            "decay_rate": self.decay_rate,
+        }

@@ -1,0 +1,57 @@
+"""One optimisation step, and the running means of what it measures."""
+
+import tensorflow as tf
+
+from dsl_tf.data.preprocessing import normalize
+
+
+class TrainingStep:
+    """Updates the weights on a batch, and averages its loss terms and accuracy on the device.
+
+    Args:
+        parts: the `Parts` of the run.
+    """
+
+    def __init__(self, parts):
+        self._parts = parts
+        self.names = ["loss"]
+        if parts.classifier is None:
+            self.names += ["metric_loss"]
+        else:
+            self.names += ["classification_loss"]
+            self.names += ["metric_loss"] if parts.loss.metric else []
+            self.names += ["accuracy"]
+        self._sums = tf.Variable(tf.zeros(len(self.names)), trainable=False)
+        self._steps = tf.Variable(0.0, trainable=False)
+
+    @tf.function
+    def __call__(self, images, labels):
+        """Trains on images uint8 `[n, height, width, 3]` and labels `[n]`."""
+        parts = self._parts
+        with tf.GradientTape() as tape:
+            features = parts.backbone(normalize(images), training=True)
+            terms = parts.loss.reduced_terms(labels, features)
+            # The last ones are the regularisers that a user's own backbone may have.
+            loss = tf.add_n([*terms.values(), *(tf.cast(term, tf.float32) for term in parts.backbone.losses)])
+            scaled_loss = parts.optimizer.scale_loss(loss)
+        values = {"loss": loss, **{f"{name}_loss": term for name, term in terms.items()}}
+        if parts.classifier is not None:
+            predicted = tf.argmax(parts.loss.logits(features), axis=1, output_type=labels.dtype)
+            values["accuracy"] = tf.reduce_mean(tf.cast(predicted == labels, tf.float32))
+        weights = parts.trainable_weights
+        gradients = tape.gradient(scaled_loss, weights)
+        # What is logged must be read off the weights before their update.
+        with tf.control_dependencies(list(values.values())):
+            parts.optimizer.apply(gradients, weights)
+        # Summed where they are computed: reading them every step would make the device wait for Python.
+        self._sums.assign_add(tf.stack([values[name] for name in self.names]))
+        self._steps.assign_add(1.0)
+
+    def means(self):
+        """Returns `{name: mean}` over the steps since the last reset."""
+        return dict(zip(self.names, (self._sums / tf.maximum(self._steps, 1.0)).numpy().tolist(), strict=True))
+
+    def reset(self):
+        """Starts new means."""
+        self._sums.assign(tf.zeros_like(self._sums))
+        self._steps.assign(0.0)

@@ -1,0 +1,145 @@
+"""A training run, from its configuration to a run directory with results."""
+
+import platform
+
+import keras
+import tensorflow as tf
+from absl import logging
+
+import dsl_tf
+from dsl_tf import evaluation, flagfiles, run_directory
+from dsl_tf.data import sources
+from dsl_tf.data.balanced import check_balanced, steps_per_epoch
+from dsl_tf.errors import UserError
+from dsl_tf.training import construction
+from dsl_tf.training.checkpoints import Checkpoints
+from dsl_tf.training.export import export
+from dsl_tf.training.loop import few_shot_arguments, run_epochs
+
+
+def load_splits(configuration):
+    """Loads the splits of a configuration's data set; val and test may be missing, train may not.
+
+    Returns:
+        A dict from `"train"`, and `"val"` and `"test"` where they exist, to `Split`.
+
+    Raises:
+        UserError: where the data cannot be read.
+    """
+    available = sources.available_splits(configuration.dataset, configuration.data_dir)
+    splits = {}
+    for name in sources.SPLITS:
+        if name != "train" and name not in available:
+            logging.warning("%r has no %s split: going on without it.", configuration.data_dir, name)
+            continue
+        # The size of the training images is that of the others too.
+        size = splits["train"].images.shape[1] if splits else configuration.image_size
+        split = sources.load_split(configuration.dataset, name, configuration.data_dir, size, configuration.strict)
+        print(f"{name}: {len(split.labels):,} images of {split.class_count} classes, {split.images.shape[1]} pixels")
+        splits[name] = split
+    return splits
+
+
+def _check_splits(configuration, splits):
+    """Finds before training what would fail after it."""
+    if "train" not in splits:
+        raise UserError(f"`splits` must hold 'train'. Received: {', '.join(splits) or 'none'}.")
+    train = splits["train"]
+    check_balanced(train.labels, train.class_names, configuration.ways, configuration.shots)
+    for name in sorted(set(splits) - {"train"}):
+        if splits[name].images.shape[1:] != train.images.shape[1:]:
+            raise UserError(
+                f"Images of all splits must have the size of train, {train.images.shape[1:3]}. "
+                f"Received: {splits[name].images.shape[1:3]} in {name}."
+            )
+        for shots in configuration.test_shots:
+            try:
+                evaluation.sample_episodes(
+                    splits[name].labels, configuration.test_ways, shots, configuration.test_queries, 1, seed=0
+                )
+            except UserError as error:
+                raise UserError(
+                    f"Split {name} is too small for --test_ways={configuration.test_ways}, --test_shots={shots}, "
+                    f"--test_queries={configuration.test_queries}. {error}"
+                ) from None
+
+
+def _test(configuration, parts, split, feature_mean):
+    """Returns the few-shot accuracies of the test classes and, with a classifier, the scores of Table 1."""
+    features = evaluation.extract_features(parts.backbone, split.images)
+    results = {
+        "accuracies": evaluation.few_shot_accuracies(
+            features,
+            split.labels,
+            "test",
+            episodes=configuration.test_episodes,
+            mean=feature_mean,
+            **few_shot_arguments(configuration),
+        )
+    }
+    if parts.classifier is not None:
+        kernel = tf.convert_to_tensor(parts.classifier.kernel)
+        scores = evaluation.subspace_scores(features, split.labels, kernel)
+        results["discriminant_scores"] = {"split": "test", **scores}
+    return results
+
+
+def train(configuration, splits=None, backbone=None):
+    """Trains a backbone, or goes on where an interrupted run stopped, and evaluates it on unseen classes.
+
+    Args:
+        configuration: a `TrainingConfiguration`.
+        splits: a dict of `Split`s in place of the configuration's data set: `"train"`, and `"val"` and `"test"`,
+            of other classes, where there are any.
+        backbone: a `keras.Model` from images `[n, height, width, 3]` with values −1..1 to features `[n, d]`, in place
+            of the configuration's.
+
+    Returns:
+        What `results.json` in the run directory holds: `accuracies`, `discriminant_scores` (Table 1) and all that is
+        needed to repeat the run.
+
+    Raises:
+        UserError: where the flags do not fit the data, or the output directory is another run's.
+    """
+    source = configuration.dataset if splits is None else "arrays"
+    directory = run_directory.open_directory(configuration)
+    results = run_directory.read_results(directory)
+    if results is not None:
+        print(f"The run in {str(directory)!r} is complete.")
+        return results
+    splits = load_splits(configuration) if splits is None else splits
+    _check_splits(configuration, splits)
+    train_split = splits["train"]
+    steps = steps_per_epoch(train_split.labels, configuration.ways, configuration.shots)
+    parts = construction.build(configuration, train_split.images.shape[1:], train_split.class_count, steps, backbone)
+    checkpoints = Checkpoints(directory, parts)
+    checkpoints.restore()
+    # Not before all was checked: a directory that holds the flags of a failed start would refuse the mended ones.
+    run_directory.record_flags(directory, configuration)
+    if int(checkpoints.step):
+        print(f"Going on from step {int(checkpoints.step):,}.")
+    run_epochs(configuration, parts, splits, directory, checkpoints)
+    checkpoints.restore_best()
+    print("Features of the training images, for their mean")
+    feature_mean = evaluation.extract_features(parts.backbone, train_split.images).mean(axis=0)
+    export(parts, feature_mean, directory)
+    results = {
+        "accuracies": [],
+        **(_test(configuration, parts, splits["test"], feature_mean) if "test" in splits else {}),
+        "loss": configuration.loss_name,
+        "best": {"step": int(checkpoints.best_step), "validation_accuracy": float(checkpoints.best_score)}
+        if "val" in splits
+        else None,
+        "steps": int(checkpoints.step),
+        "source": source,
+        "splits": {name: {"images": len(split.labels), "classes": split.class_count} for name, split in splits.items()},
+        "flags": flagfiles.to_lines(configuration),
+        "versions": {
+            "dsl_tf": dsl_tf.__version__,
+            "tensorflow": tf.__version__,
+            "keras": keras.__version__,
+            "python": platform.python_version(),
+        },
+    }
+    run_directory.write_results(directory, results)
+    return results

@@ -1,0 +1,66 @@
+"""Small data that a tiny network learns in a few steps."""
+
+import keras
+import numpy as np
+
+from dsl_tf.configuration import TrainingConfiguration
+from dsl_tf.data import Split
+
+SIZE = 16
+
+
+def striped_split(classes, images, seed):
+    """A split whose classes are stripes of their own colour, direction and width, with noise."""
+    random = np.random.default_rng(seed)
+    rows, columns = np.mgrid[:SIZE, :SIZE]
+    pictures = []
+    for _ in range(classes):
+        angle, width = random.uniform(0, np.pi), random.uniform(2, 6)
+        stripes = np.sin((np.cos(angle) * rows + np.sin(angle) * columns) * 2 * np.pi / width)
+        clean = 128 + 100 * stripes[:, :, None] * random.uniform(-1, 1, 3)
+        pictures.append(clean + random.normal(0, 20, (images, SIZE, SIZE, 3)))
+    pixels = np.clip(np.concatenate(pictures), 0, 255).astype(np.uint8)
+    names = tuple(f"stripes {seed}.{label}" for label in range(classes))
+    return Split(pixels, np.repeat(np.arange(classes), images), names)
+
+
+def striped_splits():
+    """Train, val and test splits of different classes."""
+    return {
+        "train": striped_split(8, 12, seed=1),
+        "val": striped_split(5, 10, seed=2),
+        "test": striped_split(6, 10, seed=3),
+    }
+
+
+def tiny_configuration(output_dir, **changes):
+    """A run of seconds on `striped_splits`."""
+    return TrainingConfiguration(
+        **{
+            "filters": (4, 4, 8, 16),
+            "ways": 8,
+            "shots": 3,
+            "epochs": 2,
+            "test_ways": 3,
+            "test_shots": (1, 2),
+            "test_queries": 5,
+            "test_episodes": 50,
+            "validation_episodes": 20,
+            "output_dir": str(output_dir),
+            **changes,
+        }
+    )
+
+
+def tiny_backbone():
+    """A network that is built in a moment, for tests of all but the network."""
+    keras.utils.set_random_seed(0)
+    return keras.Sequential(
+        [
+            keras.Input((SIZE, SIZE, 3)),
+            keras.layers.Conv2D(16, 5, strides=2),
+            keras.layers.BatchNormalization(),
+            keras.layers.ReLU(),
+            keras.layers.GlobalAveragePooling2D(),
+        ]
+    )

@@ -1,0 +1,37 @@
+import pathlib
+import subprocess
+import sys
+
+import keras
+import numpy as np
+from PIL import Image
+
+from dsl_tf import models
+from dsl_tf.training.export import export_saved_model
+
+EXAMPLES = pathlib.Path(__file__).parent.parent / "examples"
+
+
+def test_features_of_a_folder_are_written(tmp_path):
+    keras.utils.set_random_seed(0)
+    model = models.resnet12((16, 16, 3), (4, 4, 8, 12))
+    export_saved_model(model, tmp_path / "saved_model")
+    random = np.random.default_rng(0)
+    for name, shape in (("cat/1.png", (16, 16)), ("cat/2.jpg", (40, 20)), ("dog/1.png", (16, 16))):
+        path = tmp_path / "images" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(random.integers(0, 256, (*shape, 3), np.uint8)).save(path)
+    (tmp_path / "images" / "notes.txt").write_text("not an image")
+    subprocess.run(
+        [sys.executable, EXAMPLES / "extract_features.py", "saved_model", "images", "features.npz"],
+        cwd=tmp_path,
+        check=True,
+        capture_output=True,
+    )
+    with np.load(tmp_path / "features.npz", allow_pickle=False) as arrays:
+        assert arrays["features"].shape == (3, 12)
+        assert arrays["labels"].tolist() == [0, 0, 1]
+        assert arrays["class_names"].tolist() == ["cat", "dog"]
+        image = np.asarray(Image.open(tmp_path / "images" / "dog" / "1.png"), np.float32)
+        expected = model(image[None] / 127.5 - 1, training=False)[0]
+        np.testing.assert_allclose(arrays["features"][2], expected, rtol=1e-4, atol=1e-5)

@@ -1,0 +1,84 @@
+import json
+
+import pytest
+
+from dsl_tf import run_directory
+from dsl_tf.errors import UserError
+from tests.images import tiny_configuration
+
+
+def test_a_new_and_an_empty_directory_are_opened(tmp_path):
+    for path in (tmp_path, tmp_path / "deep" / "new"):
+        assert run_directory.open_directory(tiny_configuration(path)) == path
+        assert list(path.glob("run.flags")) == []
+
+
+def test_its_own_run_is_opened_again_and_the_flags_are_read_back(tmp_path):
+    configuration = tiny_configuration(tmp_path)
+    run_directory.record_flags(run_directory.open_directory(configuration), configuration)
+    assert run_directory.open_directory(configuration) == tmp_path
+    assert run_directory.read_configuration(tmp_path) == configuration
+
+
+def test_what_does_not_change_the_mathematics_may_differ(tmp_path):
+    run_directory.record_flags(tmp_path, tiny_configuration(tmp_path))
+    run_directory.open_directory(tiny_configuration(tmp_path, log_every=3, data_dir="moved", test_episodes=60))
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"learning_rate": 0.2, "metric_loss": "proto"}, ["--learning_rate", "--metric_loss", "other flags"]),
+        ({"resume": False}, ["--noresume"]),
+    ],
+)
+def test_another_run_is_refused_and_nothing_changes(tmp_path, changes, words):
+    run_directory.record_flags(tmp_path, tiny_configuration(tmp_path))
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    with pytest.raises(UserError) as error:
+        run_directory.open_directory(tiny_configuration(tmp_path, **changes))
+    assert all(word in str(error.value) for word in words)
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_a_directory_with_other_files_or_a_file_is_refused(tmp_path):
+    (tmp_path / "thesis.tex").write_text("years of work")
+    with pytest.raises(UserError, match=r"thesis\.tex"):
+        run_directory.open_directory(tiny_configuration(tmp_path))
+    with pytest.raises(UserError, match="--output_dir"):
+        run_directory.open_directory(tiny_configuration(tmp_path / "thesis.tex"))
+
+
+@pytest.mark.parametrize("content", [b"--nosuchflag=1", b"--epochs=0", b"\xff\xfe", b"--filters=a,b"])
+def test_a_damaged_flagfile_is_an_error_of_one_line(tmp_path, content):
+    (tmp_path / "run.flags").write_bytes(content)
+    with pytest.raises(UserError, match=r"run\.flags") as error:
+        run_directory.read_configuration(tmp_path)
+    assert "\n" not in str(error.value)
+
+
+def test_a_folder_without_flagfile_is_no_run(tmp_path):
+    with pytest.raises(UserError, match="not a run directory"):
+        run_directory.read_configuration(tmp_path)
+
+
+def test_metrics_after_the_checkpoint_and_a_torn_line_are_dropped(tmp_path):
+    for step in (5, 10, 15):
+        run_directory.append_metrics(tmp_path, {"epoch": step // 5, "step": step, "loss": 1.5})
+    with (tmp_path / "metrics.jsonl").open("a") as file:
+        file.write('{"epoch": 4, "st')
+    run_directory.truncate_metrics(tmp_path, 10)
+    lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line)["step"] for line in lines] == [5, 10]
+
+
+def test_results_are_written_whole_and_read_back(tmp_path):
+    assert run_directory.read_results(tmp_path) is None
+    run_directory.write_results(tmp_path, {"accuracies": [{"accuracy": 0.5}]})
+    assert run_directory.read_results(tmp_path) == {"accuracies": [{"accuracy": 0.5}]}
+    with pytest.raises(ValueError):
+        run_directory.write_results(tmp_path, {"accuracies": [float("nan")]})
+    assert run_directory.read_results(tmp_path) == {"accuracies": [{"accuracy": 0.5}]}
+    (tmp_path / "results.json").write_text('{"accuracies": [')
+    with pytest.raises(UserError, match=r"results\.json"):
+        run_directory.read_results(tmp_path)

@@ -1,0 +1,204 @@
+import json
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from dsl_tf.errors import UserError
+from dsl_tf.training import train
+from tests.images import SIZE, striped_split, striped_splits, tiny_backbone, tiny_configuration
+
+
+def metrics(directory):
+    return [json.loads(line) for line in (directory / "metrics.jsonl").read_text().splitlines()]
+
+
+@pytest.mark.parametrize(
+    ("changes", "logged"),
+    [
+        ({}, {"classification_loss", "metric_loss", "accuracy"}),
+        ({"metric_loss": "none", "shots": 1}, {"classification_loss", "accuracy"}),
+        ({"classification_loss": "none"}, {"metric_loss"}),
+        ({"classification_loss": "none", "metric_loss": "proto"}, {"metric_loss"}),
+        ({"classification_loss": "bce", "integration": "sum"}, {"classification_loss", "metric_loss", "accuracy"}),
+        ({"integration": "classifier_subspace"}, {"classification_loss", "metric_loss", "accuracy"}),
+        ({"integration": "spectral_sum", "filters": (4, 4, 4, 6), "precision": "mixed_bfloat16"}, {"metric_loss"}),
+        ({"classifier": "random_basis", "backbone": "resnet12_basic"}, {"metric_loss"}),
+        ({"classifier": "axis_basis", "gradient_to_kernel": True, "precision": "mixed_float16"}, {"metric_loss"}),
+    ],
+)
+def test_every_loss_trains_and_leaves_a_whole_run_directory(tmp_path, changes, logged):
+    configuration = tiny_configuration(tmp_path, **changes)
+    results = train(configuration, striped_splits())
+    assert json.loads((tmp_path / "results.json").read_text()) == json.loads(json.dumps(results))
+    assert {(entry["feature_transform"], entry["shots"]) for entry in results["accuracies"]} == {
+        (kind, shots) for kind in ("none", "l2", "cl2") for shots in (1, 2)
+    }
+    for entry in results["accuracies"]:
+        assert entry["split"] == "test"
+        assert 0 <= entry["accuracy"] <= 1 and 0 < entry["half_width"] < 0.2
+    assert ("discriminant_scores" in results) == (configuration.classification_loss != "none")
+    lines = metrics(tmp_path)
+    steps = 96 // (configuration.ways * configuration.shots)
+    assert [(line["epoch"], line["step"]) for line in lines] == [(1, steps), (2, 2 * steps)]
+    assert all(logged | {"loss", "learning_rate", "val_accuracy_1_shot"} <= set(line) for line in lines)
+    terms = [name for name in ("classification_loss", "metric_loss") if name in lines[-1]]
+    assert lines[-1]["loss"] == pytest.approx(sum(lines[-1][name] for name in terms), rel=1e-4)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "backbone.keras",
+        "best_checkpoint",
+        "checkpoints",
+        "metrics.jsonl",
+        "results.json",
+        "run.flags",
+        "saved_model",
+        "tensorboard",
+        "training_statistics.npz",
+    ]
+    assert list((tmp_path / "tensorboard").glob("events.*"))
+
+
+def test_training_learns(tmp_path):
+    results = train(tiny_configuration(tmp_path, epochs=12, learning_rate=0.05), striped_splits())
+    lines = metrics(tmp_path)
+    assert lines[-1]["classification_loss"] < 0.5 * lines[0]["classification_loss"]
+    assert lines[-1]["accuracy"] > 0.9
+    best = max(entry["accuracy"] for entry in results["accuracies"])
+    assert best > 0.8
+
+
+def test_log_every_writes_a_line_every_so_many_steps(tmp_path):
+    train(tiny_configuration(tmp_path, log_every=3), striped_splits(), tiny_backbone())
+    assert [line["step"] for line in metrics(tmp_path)] == [3, 4, 6, 8]
+
+
+def test_an_interrupted_run_ends_as_an_unbroken_one(tmp_path):
+    whole = tmp_path / "whole"
+    train(tiny_configuration(whole, epochs=4), striped_splits(), tiny_backbone())
+
+    class Stopped(Exception):
+        pass
+
+    class StoppingSplit(dict):
+        """Splits that fail when the second epoch of a start validates; the checks before it read val three times."""
+
+        reads = 0
+
+        def __getitem__(self, name):
+            if name == "val":
+                self.reads += 1
+                if self.reads == 5:
+                    raise Stopped
+            return super().__getitem__(name)
+
+    broken = tmp_path / "broken"
+    for _ in range(2):
+        with pytest.raises(Stopped):
+            train(tiny_configuration(broken, epochs=4), StoppingSplit(striped_splits()), tiny_backbone())
+    assert not (broken / "results.json").exists()
+    assert 1 <= len(metrics(broken)) < 4
+    train(tiny_configuration(broken, epochs=4), striped_splits(), tiny_backbone())
+    for ours, theirs in zip(metrics(broken), metrics(whole), strict=True):
+        for name in ("epoch", "step", "loss", "learning_rate", "val_accuracy_1_shot"):
+            assert ours[name] == pytest.approx(theirs[name], rel=1e-4), name
+    images = striped_split(2, 3, seed=5).images.astype(np.float32) / 127.5 - 1
+    features = [keras.models.load_model(run / "backbone.keras")(images) for run in (broken, whole)]
+    np.testing.assert_allclose(*features, rtol=1e-3, atol=1e-4)
+
+
+def test_a_complete_run_is_not_run_again(tmp_path):
+    first = train(tiny_configuration(tmp_path), striped_splits(), tiny_backbone())
+    before = (tmp_path / "metrics.jsonl").stat().st_mtime_ns
+    assert train(tiny_configuration(tmp_path), striped_splits()) == json.loads(json.dumps(first))
+    assert (tmp_path / "metrics.jsonl").stat().st_mtime_ns == before
+
+
+def test_a_checkpoint_of_another_architecture_is_an_error_of_one_line(tmp_path):
+    wide, narrow = tmp_path / "wide", tmp_path / "narrow"
+    for path, filters in ((wide, (4, 4, 8, 24)), (narrow, (4, 4, 8, 16))):
+        train(tiny_configuration(path, filters=filters, epochs=1), striped_splits())
+    (narrow / "results.json").unlink()
+    for path in (narrow / "checkpoints").iterdir():
+        path.unlink()
+    for path in (wide / "checkpoints").iterdir():
+        path.rename(narrow / "checkpoints" / path.name)
+    before = {path: path.read_bytes() for path in narrow.rglob("*") if path.is_file()}
+    with pytest.raises(UserError, match="Checkpoint .* must hold the weights") as error:
+        train(tiny_configuration(narrow, epochs=1), striped_splits())
+    assert "\n" not in str(error.value)
+    assert {path: path.read_bytes() for path in narrow.rglob("*") if path.is_file()} == before
+
+
+def test_any_keras_model_serves_as_backbone(tmp_path):
+    backbone = keras.Sequential(
+        [
+            keras.Input((SIZE, SIZE, 3)),
+            keras.layers.Conv2D(12, 3, activation="relu", kernel_regularizer=keras.regularizers.L2(0.1)),
+            keras.layers.GlobalAveragePooling2D(),
+        ]
+    )
+    train(tiny_configuration(tmp_path), striped_splits(), backbone)
+    line = metrics(tmp_path)[0]
+    assert line["loss"] > line["classification_loss"] + line["metric_loss"]
+    served = tf.saved_model.load(str(tmp_path / "saved_model")).signatures["serving_default"]
+    assert served(images=tf.zeros([2, 9, 7, 3], tf.uint8))["features"].shape == (2, 12)
+
+
+def test_a_backbone_that_returns_maps_is_refused(tmp_path):
+    backbone = keras.Sequential([keras.Input((SIZE, SIZE, 3)), keras.layers.Conv2D(4, 3)])
+    with pytest.raises(UserError, match=r"features \[n, d\]"):
+        train(tiny_configuration(tmp_path), striped_splits(), backbone)
+
+
+def test_the_best_validated_weights_are_exported(tmp_path):
+    """At a rate that destroys the network after the warm-up, the first epoch is the best."""
+    configuration = tiny_configuration(tmp_path, epochs=3, warmup_epochs=0, decay_epochs=(1,), decay_rate=300.0)
+    results = train(configuration, striped_splits(), tiny_backbone())
+    scores = [(line["val_accuracy_1_shot"] + line["val_accuracy_2_shot"]) / 2 for line in metrics(tmp_path)]
+    assert results["best"]["validation_accuracy"] == pytest.approx(max(scores))
+    assert results["best"]["step"] == 4 * (1 + int(np.argmax(scores)))
+
+
+def test_without_val_and_test_the_last_weights_are_exported(tmp_path):
+    results = train(tiny_configuration(tmp_path), {"train": striped_split(8, 12, seed=1)}, tiny_backbone())
+    assert results["accuracies"] == [] and results["best"] is None
+    assert (tmp_path / "backbone.keras").exists()
+
+
+def test_training_leaves_the_callers_precision_policy_alone(tmp_path):
+    train(tiny_configuration(tmp_path, precision="mixed_bfloat16"), striped_splits())
+    assert keras.config.dtype_policy().name == "float32"
+
+
+@pytest.mark.parametrize(
+    ("changes", "splits", "words"),
+    [
+        ({"filters": (4, 4, 4, 8)}, {}, ["d = 8", "C = 8", "spectral"]),
+        ({"ways": 9}, {}, ["--ways=9", "8"]),
+        ({"shots": 13}, {}, ["--shots=13", "12", "stripes 1."]),
+        ({"test_ways": 6}, {}, ["val", "--test_ways=6", "at most 5 ways"]),
+        ({"test_queries": 9}, {}, ["test", "--test_shots=2", "at most 10"]),
+        ({}, {"train": None}, ["train"]),
+        ({"classifier": "random_basis", "filters": (4, 4, 4, 7), "integration": "sum"}, {}, ["d = 7", "C = 8"]),
+    ],
+)
+def test_flags_that_do_not_fit_the_data_are_found_at_once(tmp_path, changes, splits, words):
+    kept = {name: split for name, split in {**striped_splits(), **splits}.items() if split is not None}
+    with pytest.raises(UserError) as error:
+        train(tiny_configuration(tmp_path, **changes), kept)
+    assert all(word in str(error.value) for word in words), error.value
+    assert "\n" not in str(error.value)
+    # The mended command must find the directory free.
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_diverging_run_stops_with_its_earlier_checkpoint(tmp_path):
+    configuration = tiny_configuration(tmp_path, epochs=4, warmup_epochs=0, decay_epochs=(2,), decay_rate=1e30)
+    with pytest.raises(UserError, match="diverged"):
+        train(configuration, striped_splits(), tiny_backbone())
+    reader = tf.train.load_checkpoint(str(tmp_path / "checkpoints"))
+    for name in reader.get_variable_to_shape_map():
+        if name.endswith("VARIABLE_VALUE"):
+            value = reader.get_tensor(name)
+            assert value.dtype.kind not in "f" or np.isfinite(value).all()
