@@ -10,6 +10,7 @@ from dsl_tf.evaluation.episodes import sample_episodes
 from dsl_tf.evaluation.laplacian_shot import laplacian_shot
 from dsl_tf.evaluation.nearest_centroid import nearest_centroid
 from dsl_tf.evaluation.transforms import transform_features
+from dsl_tf.precision import true_float32
 
 CLASSIFIERS = {"nearest_centroid": nearest_centroid, "laplacian_shot": laplacian_shot}
 
@@ -25,6 +26,7 @@ def _classify(classifier, support, query, options):
     return classifier(support, query, **options)
 
 
+@true_float32()
 def episode_accuracies(features, support, query, classifier, **options):
     """Measures a few-shot classifier's accuracy on each episode.
 

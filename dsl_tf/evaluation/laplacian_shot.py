@@ -7,6 +7,7 @@ asks of an episode's vectors is a function of their inner products: one batched 
 import tensorflow as tf
 
 from dsl_tf.evaluation.nearest_centroid import as_episodes
+from dsl_tf.precision import true_float32
 
 # Sharpness of the softmax over cosines that weights a vector in the rectified prototypes.
 _COSINE_SCALE = 10.0
@@ -94,6 +95,7 @@ def _propagated(unary, neighbours, lam, iterations):
     )[1]
 
 
+@true_float32()
 def laplacian_shot(support, query, knn=3, lam=0.7, rectify=True, iterations=20):
     """Classifies each episode's queries together: near queries tend to get the same way.
 

@@ -2,6 +2,8 @@
 
 import tensorflow as tf
 
+from dsl_tf.precision import true_float32
+
 
 def as_episodes(support, query):
     """Returns support `[E, N, K, d]` and query `[E, M, d]` in float32.
@@ -19,6 +21,7 @@ def as_episodes(support, query):
     return tf.cast(support, tf.float32), tf.cast(query, tf.float32)
 
 
+@true_float32()
 def nearest_centroid(support, query):
     """Classifies each query as the way whose support mean is nearest in Euclidean distance.
 
