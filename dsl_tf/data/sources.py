@@ -9,7 +9,7 @@ from dsl_tf.errors import UserError
 DATASETS = ("glyphs", "folder")
 
 # Mirrored, a letter is another letter; the mirror image of a photograph is a photograph.
-MIRRORED = {"glyphs": False, "folder": True}
+UNMIRRORED = ("glyphs",)
 
 
 def available_splits(dataset, data_dir=None):

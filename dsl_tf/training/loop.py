@@ -8,7 +8,6 @@ import tensorflow as tf
 from dsl_tf import evaluation, run_directory
 from dsl_tf.data.balanced import steps_per_epoch
 from dsl_tf.data.pipeline import training_batches
-from dsl_tf.data.sources import MIRRORED
 from dsl_tf.errors import UserError
 from dsl_tf.progress import progress_bar
 from dsl_tf.training.step import TrainingStep
@@ -64,7 +63,7 @@ def _log(directory, writer, epoch, step, values):
     writer.flush()
 
 
-def run_epochs(configuration, parts, splits, directory, checkpoints):
+def run_epochs(configuration, parts, splits, directory, checkpoints, flip):
     """Trains from where the checkpoints stand to the last epoch.
 
     The weights that validate best are saved beside the last ones; without a validation split they are the last.
@@ -75,6 +74,7 @@ def run_epochs(configuration, parts, splits, directory, checkpoints):
         splits: a dict of `Split`s, with `"train"` and perhaps `"val"`.
         directory: the run directory.
         checkpoints: the restored `Checkpoints` of the parts.
+        flip: whether to mirror images at random.
     """
     train = splits["train"]
     epoch_steps = steps_per_epoch(train.labels, configuration.ways, configuration.shots)
@@ -84,7 +84,6 @@ def run_epochs(configuration, parts, splits, directory, checkpoints):
         return
     run_directory.truncate_metrics(directory, step)
     writer = tf.summary.create_file_writer(str(directory / run_directory.TENSORBOARD))
-    flip = MIRRORED[configuration.dataset] if configuration.flip is None else configuration.flip
     batches = iter(
         training_batches(
             train,

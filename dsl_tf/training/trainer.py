@@ -118,7 +118,8 @@ def train(configuration, splits=None, backbone=None):
     run_directory.record_flags(directory, configuration)
     if int(checkpoints.step):
         print(f"Going on from step {int(checkpoints.step):,}.")
-    run_epochs(configuration, parts, splits, directory, checkpoints)
+    flip = source not in sources.UNMIRRORED if configuration.flip is None else configuration.flip
+    run_epochs(configuration, parts, splits, directory, checkpoints, flip)
     checkpoints.restore_best()
     print("Features of the training images, for their mean")
     feature_mean = evaluation.extract_features(parts.backbone, train_split.images).mean(axis=0)
