@@ -21,7 +21,8 @@ def _check_choice(argument, value, choices):
 class SumLoss(TermLoss):
     """Plain sum of a classification loss and a metric loss on the same features, equation (6) of the paper.
 
-    Call with integer labels `[n]` and features `[n, d]` of any float dtype; the loss applies the classifier itself.
+    Call with integer labels `[n]` and features `[n, d]` of any float dtype; the loss applies the classifier itself. A
+    loss that was deserialised has a classifier of its own, of the same shape but with new weights.
 
     Args:
         classifier: a built layer with a `kernel [d, C]` and a `bias [C]` or None, such as `keras.layers.Dense`.
@@ -51,12 +52,12 @@ class SumLoss(TermLoss):
         bias = self.classifier.bias
         return logits if bias is None else logits + tf.cast(bias, tf.float64)
 
-    def metric_features(self, x, W):
+    def metric_features(self, x, kernel):
         """Returns the float64 features `[n, d]` that the metric loss sees: here x itself.
 
         Args:
             x: float64 features `[n, d]`.
-            W: the matrix whose columns span the classifier's subspace, `[d, C]`.
+            kernel: W, `[d, C]`.
         """
         return x
 
@@ -64,12 +65,12 @@ class SumLoss(TermLoss):
         # Read once: TensorFlow's graph optimiser may move a second reading, one without a gradient, past the
         # optimizer's update of the kernel.
         kernel = tf.convert_to_tensor(self.classifier.kernel)
-        logits = self._logits(predictions, kernel)
-        terms = {"classification": (CLASSIFICATION_LOSSES[self.classification](y, logits), None)}
+        # Once for both terms, so that half precision rounds their gradient only after it is summed.
+        x = tf.cast(predictions, tf.float64)
+        values = CLASSIFICATION_LOSSES[self.classification](y, self._logits(x, kernel))
+        terms = {"classification": (values, None)}
         if self.metric is not None:
-            # A classifier in a fixed subspace (Table 3, ii) names its basis.
-            W = getattr(self.classifier, "basis", kernel)
-            terms["metric"] = METRIC_LOSSES[self.metric](y, self.metric_features(tf.cast(predictions, tf.float64), W))
+            terms["metric"] = METRIC_LOSSES[self.metric](y, self.metric_features(x, kernel))
         return terms
 
     def get_config(self):
@@ -95,6 +96,13 @@ class _SubspaceLoss(SumLoss):
         super().__init__(classifier, classification, metric, **kwargs)
         self.epsilon = epsilon
         self.gradient_to_kernel = gradient_to_kernel
+
+    def _projected(self, projection, x, kernel):
+        # A classifier in a fixed subspace (Table 3, ii) has an orthonormal basis of it, which needs no ridge.
+        basis = getattr(self.classifier, "basis", None)
+        if basis is not None:
+            return projection(x, basis, epsilon=0.0)
+        return projection(x, kernel, self.epsilon, self.gradient_to_kernel)
 
     def get_config(self):
         return {**super().get_config(), "epsilon": self.epsilon, "gradient_to_kernel": self.gradient_to_kernel}
@@ -126,10 +134,10 @@ class DirectSumLoss(_SubspaceLoss):
                 "Use the spectral sum (SpectralSumLoss, --integration=spectral_sum) or a wider backbone."
             )
 
-    def metric_features(self, x, W):
+    def metric_features(self, x, kernel):
         """Returns x projected onto the complement of span(W), equation (8)."""
-        self._check_dimensions(W)
-        return complement_projection(x, W, self.epsilon, self.gradient_to_kernel)
+        self._check_dimensions(kernel)
+        return self._projected(complement_projection, x, kernel)
 
 
 @keras.saving.register_keras_serializable(package="dsl_tf")
@@ -142,9 +150,9 @@ class ClassifierSubspaceLoss(_SubspaceLoss):
         gradient_to_kernel: whether the metric loss's gradient reaches W through the projection.
     """
 
-    def metric_features(self, x, W):
+    def metric_features(self, x, kernel):
         """Returns x projected onto span(W)."""
-        return classifier_projection(x, W, self.epsilon, self.gradient_to_kernel)
+        return self._projected(classifier_projection, x, kernel)
 
 
 @keras.saving.register_keras_serializable(package="dsl_tf")
@@ -162,9 +170,9 @@ class SpectralSumLoss(SumLoss):
         self.power = power
         self.gradient_to_kernel = gradient_to_kernel
 
-    def metric_features(self, x, W):
+    def metric_features(self, x, kernel):
         """Returns x weighted by 1 − λ̃ᵖ along W's left singular vectors, equation (11)."""
-        return spectral_projection(x, W, self.power, self.gradient_to_kernel)
+        return spectral_projection(x, kernel, self.power, self.gradient_to_kernel)
 
     def get_config(self):
         return {**super().get_config(), "power": self.power, "gradient_to_kernel": self.gradient_to_kernel}

@@ -21,6 +21,8 @@ def _prepare(x, W, gradient_to_kernel):
 
 def _subspace_part(x, W, epsilon):
     """W (WᵀW + εI)⁻¹ Wᵀ x, the subtrahend of equation (8), by a C×C Cholesky factorisation."""
+    if not epsilon >= 0:
+        raise ValueError(f"`epsilon` must be at least 0 (the paper takes 1e-3). Received: {epsilon}")
     gram = tf.matmul(W, W, transpose_a=True)
     classes = W.shape[1]
     # Under float64's resolution ε could not keep a rank-deficient Gram matrix positive; the last term serves W = 0.
@@ -43,7 +45,7 @@ def complement_projection(x, W, epsilon=1e-3, gradient_to_kernel=False):
         Features `[n, d]`, float32 (float64 for float64 features).
 
     Raises:
-        ValueError: where the shapes do not fit.
+        ValueError: where the shapes do not fit or epsilon is negative.
     """
     x, W, dtype = _prepare(x, W, gradient_to_kernel)
     return tf.cast(x - _subspace_part(x, W, epsilon), dtype)
@@ -84,7 +86,7 @@ def _spectral_weights(gram, power, cutoff, inner):
         `[m, m]`. Its gradient is that of Daleckii and Krein: divided differences of the function of the
         eigenvalues, finite where they repeat, unlike the gradient of eigenvectors.
     """
-    # (s/s_max)^p = (λ/λ_max)^(p/2), and with the inner division λ^(p/2 − 1) / λ_max^(p/2).
+    # (s/s_max)^p = (λ/λ_max)^(p/2), and with the inner division (λ/λ_max)^(p/2 − 1) / λ_max.
     exponent = power / 2 - (1 if inner else 0)
 
     @tf.custom_gradient
@@ -92,16 +94,18 @@ def _spectral_weights(gram, power, cutoff, inner):
         eigenvalues, vectors = tf.linalg.eigh(gram)
         largest = eigenvalues[-1]
         active = eigenvalues > cutoff * largest
-        positive = tf.where(active, eigenvalues, 1)
-        scale = tf.where(largest > 0, largest, 1) ** (-power / 2)
+        # In units of the largest, whose own power would overflow for large p.
+        unit = tf.where(largest > 0, largest, 1)
+        positive = tf.where(active, eigenvalues / unit, 1)
+        scale = 1 / unit if inner else tf.ones_like(unit)
         weights = tf.where(active, scale * positive**exponent, 0)
 
         def gradient(upstream):
             inside = tf.matmul(vectors, tf.matmul((upstream + tf.transpose(upstream)) / 2, vectors), transpose_a=True)
-            differences = scale * _divided_differences(positive, exponent)
+            differences = scale / unit * _divided_differences(positive, exponent)
             # Between an active eigenvalue and a zero one: (weight − 0) / (λ − 0). Inside W·result·Wᵀ it meets
             # W's null space, and vanishes.
-            against_zero = tf.zeros_like(weights) if inner else weights / positive
+            against_zero = tf.zeros_like(weights) if inner else weights / (positive * unit)
             both = active[:, None] & active[None, :]
             differences = tf.where(both, differences, tf.maximum(against_zero[:, None], against_zero[None, :]))
             differences = tf.where(active[:, None] | active[None, :], differences, 0)

@@ -9,9 +9,10 @@ def as_labels(y):
     # Keras would convert labels to its float type, which merges classes above 2**24 (2**8 in bfloat16). TensorFlow's
     # own losses take no smaller integers than 32 bits, in which many data sets keep theirs.
     y = tf.cast(tf.convert_to_tensor(y), tf.int64)
-    if y.shape.rank == 2 and y.shape[1] == 1:
-        y = tf.squeeze(y, axis=1)
-    if y.shape.rank not in (None, 1):
+    # A shape that is not known yet may be [n, 1] too, and would broadcast where [n] is meant.
+    if y.shape.rank is None or (y.shape.rank == 2 and y.shape[1] in (None, 1)):
+        y = tf.reshape(y, [-1])
+    if y.shape.rank != 1:
         raise ValueError(f"Labels must be integers of shape [n] or [n, 1]. Received: shape {y.shape}")
     return y
 
@@ -41,7 +42,9 @@ def reduce_values(values, participates, sample_weight, reduction):
     if reduction == "sum":
         return total
     divisor = weights if reduction == "mean_with_sample_weight" else participation
-    return tf.math.divide_no_nan(total, tf.reduce_sum(divisor))
+    # As Keras does: the optimizer adds up the replicas' gradients.
+    replicas = tf.distribute.get_strategy().num_replicas_in_sync
+    return tf.math.divide_no_nan(total, tf.reduce_sum(divisor) * replicas)
 
 
 class TermLoss(keras.losses.Loss):

@@ -167,6 +167,16 @@ def test_a_part_that_the_features_do_not_reach_scores_nothing(dtype, offset):
         assert scores == {"classifier_subspace": 0.0, "complement": pytest.approx(naive_score(x, y), rel=1e-5)}
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_part_in_which_the_features_do_not_differ_scores_nothing(dtype):
+    y = clustered()[1]
+    for seed in range(5):
+        basis = np.linalg.qr(np.random.default_rng(seed).standard_normal((8, 8)))[0]
+        x = (clustered(d=3, seed=seed)[0] @ basis[:3] + 5 * basis[4]).astype(dtype)
+        scores = subspace_scores(x, y, basis[:3].T)
+        assert scores == {"classifier_subspace": pytest.approx(naive_score(x, y), rel=1e-5), "complement": 0.0}
+
+
 def test_a_small_part_is_no_empty_one():
     x, y = clustered(d=5)
     x[:, 2:] *= 1e-5
