@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,6 +13,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from dsl_tf.configuration import EvaluationConfiguration
+from dsl_tf.errors import UserError
+from dsl_tf.evaluation.run import evaluate_run
 from tests.images import striped_splits
 
 PROJECT = pathlib.Path(__file__).parent.parent
@@ -156,6 +160,30 @@ def test_strict_makes_a_stray_file_an_error(data_dir, tmp_path):
 def test_more_ways_than_classes_is_an_error(finished_run):
     output_dir, _ = finished_run
     assert "at most 6 ways" in error_line(run("run_eval.py", f"--run_dir={output_dir}", "--ways=7", "--queries=5"))
+
+
+@pytest.mark.parametrize(
+    ("file", "damage", "words"),
+    [
+        ("results.json", None, ["has not finished"]),
+        ("results.json", b'{"accuracies": ', ["results.json", "JSON"]),
+        ("results.json", b'{"accuracies": [], "source": "arrays"}', ["from Python"]),
+        ("backbone.keras", None, ["backbone.keras"]),
+        ("backbone.keras", b"half a file", ["backbone.keras"]),
+        ("training_statistics.npz", b"half a file", ["training_statistics.npz"]),
+    ],
+)
+def test_a_damaged_run_is_told_in_one_line(finished_run, tmp_path, file, damage, words):
+    run_dir = tmp_path / "run"
+    shutil.copytree(finished_run[0], run_dir)
+    (run_dir / file).unlink()
+    if damage is not None:
+        (run_dir / file).write_bytes(damage)
+    before = {path: path.read_bytes() for path in run_dir.rglob("*") if path.is_file()}
+    with pytest.raises(UserError) as error:
+        evaluate_run(EvaluationConfiguration(run_dir=str(run_dir), ways=3, queries=5, shots=(1,), episodes=10))
+    assert all(word in str(error.value) for word in words), error.value
+    assert {path: path.read_bytes() for path in run_dir.rglob("*") if path.is_file()} == before
 
 
 def test_another_runs_directory_is_refused_untouched(finished_run):

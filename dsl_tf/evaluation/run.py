@@ -1,6 +1,7 @@
 """Evaluation of a finished run."""
 
 import pathlib
+import zipfile
 
 import keras
 import numpy as np
@@ -16,16 +17,15 @@ from dsl_tf.evaluation.features import extract_features
 _LAM_EPISODES = 1000
 
 
+# What Keras and NumPy raise for a file that is damaged or another's.
+_UNREADABLE = (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile)
+
+
 def _load_backbone(directory):
     path = directory / run_directory.BACKBONE
-    if not path.exists():
-        raise UserError(
-            f"{str(directory)!r} has no {run_directory.BACKBONE}: its run has not finished. "
-            "Repeat its run_train.py command to go on with it."
-        )
     try:
         return keras.models.load_model(path, compile=False)
-    except (ValueError, OSError, KeyError, TypeError) as error:
+    except _UNREADABLE as error:
         raise UserError(f"{str(path)!r} must be a Keras model file. It cannot be loaded: {error}") from None
 
 
@@ -34,7 +34,7 @@ def _load_feature_mean(directory):
     try:
         with np.load(path, allow_pickle=False) as statistics:
             return statistics["feature_mean"]
-    except (OSError, ValueError, KeyError) as error:
+    except _UNREADABLE as error:
         raise UserError(f"{str(path)!r} must hold the array feature_mean. It cannot be read: {error}") from None
 
 
@@ -53,12 +53,17 @@ def evaluate_run(configuration):
     directory = pathlib.Path(configuration.run_dir)
     training = run_directory.read_configuration(directory)
     results = run_directory.read_results(directory)
-    backbone = _load_backbone(directory)
-    if results is None or results.get("source") == "arrays":
+    if results is None:
+        raise UserError(
+            f"The run in {str(directory)!r} has not finished: it has no {run_directory.RESULTS}. "
+            "Repeat its run_train.py command to go on with it."
+        )
+    if results.get("source") == "arrays":
         raise UserError(
             f"The data of {str(directory)!r} came from Python, not from a data set with a name. Evaluate it from "
             "Python, with dsl_tf.evaluation.few_shot_accuracies."
         )
+    backbone = _load_backbone(directory)
     data_dir = configuration.data_dir or training.data_dir
 
     def features_and_labels(name):

@@ -227,8 +227,7 @@ def parameters(model):
     )]  # fmt: skip
 
 
-@pytest.mark.parametrize("filters", [DEFAULT_FILTERS, (3, 4, 2, 5), (4, 4, 4, 4)])
-@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("filters, channels", [(DEFAULT_FILTERS, 3), ((3, 4, 2, 5), 1), ((4, 4, 4, 4), 4)])
 def test_number_of_parameters(filters, channels):
     shape = (32, 32, channels)
     assert parameters(resnet12(shape, filters)) == resnet12_parameters(channels, filters).tolist()
