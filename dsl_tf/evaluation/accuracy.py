@@ -126,6 +126,8 @@ def few_shot_accuracies(
     unknown = sorted(set(classifiers) - set(CLASSIFIERS))
     if unknown:
         raise UserError(f"--classifiers must be among {', '.join(CLASSIFIERS)}. Received: {', '.join(unknown)}.")
+    if episodes < 2:
+        raise UserError(f"A confidence interval needs at least 2 episodes. Received: {episodes}.")
     transformed = {kind: transform_features(features, kind, mean) for kind in feature_transforms}
     results = []
     for shot in shots:

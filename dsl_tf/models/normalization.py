@@ -17,8 +17,7 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
         """Returns normalised activations in the layer's compute dtype."""
         images = inputs.shape.rank == 4 and self.axis in (-1, 3) and mask is None
         # The kernel keeps statistics in float32, whatever the activations are, and does not renormalise.
-        float32_statistics = self.variable_dtype == "float32" and self.compute_dtype != "float64"
-        if not (images and float32_statistics) or getattr(self, "renorm", False):
+        if not images or self.variable_dtype != "float32" or getattr(self, "renorm", False):
             return super().call(inputs, training=training, mask=mask)
         inputs = tf.cast(inputs, self.compute_dtype)
         ones, zeros = tf.ones_like(self.moving_variance), tf.zeros_like(self.moving_mean)
@@ -48,13 +47,15 @@ def with_standard_normalization(model):
     """Copies a model with Keras's own batch normalisation in place of the fused one.
 
     Args:
-        model: a functional `keras.Model`.
+        model: a functional or sequential `keras.Model`, which may hold others.
 
     Returns:
         A model with the same layers, names and weights that Keras loads without this package.
     """
 
     def standard(layer):
+        if isinstance(layer, keras.Model):
+            return with_standard_normalization(layer)
         if isinstance(layer, FusedBatchNormalization):
             return keras.layers.BatchNormalization.from_config(layer.get_config())
         return layer.__class__.from_config(layer.get_config())

@@ -290,3 +290,9 @@ def test_lam_is_chosen_by_accuracy_for_each_transform_and_shot():
             return entry["accuracy"]
 
         assert accuracy(lam) == max(accuracy(other) for other in (0.1, 0.3, 0.5, 0.7, 0.8, 1.0, 1.2, 1.5))
+
+
+def test_one_episode_has_no_confidence_interval():
+    features, labels = clustered()
+    with pytest.raises(UserError, match="at least 2 episodes"):
+        few_shot_accuracies(features, labels, "test", ways=2, shots=(1,), queries=2, episodes=1)

@@ -42,15 +42,6 @@ def problem(d=5, classes=3, n=7, seed=0):
     return LABELS[:n] % classes, x, W, b
 
 
-@pytest.fixture
-def policy(request):
-    """Sets a global dtype policy for one test."""
-    before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(request.param)
-    yield request.param
-    keras.config.set_dtype_policy(before)
-
-
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16", "float64"])
 @pytest.mark.parametrize("pair", PAIRS)
 @pytest.mark.parametrize("name", INTEGRATIONS)

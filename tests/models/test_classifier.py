@@ -10,15 +10,6 @@ from dsl_tf.models.classifier import FixedSubspaceClassifier
 KINDS = ["random", "axis"]
 
 
-@pytest.fixture
-def policy(request):
-    """Sets a global dtype policy for one test."""
-    before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(request.param)
-    yield request.param
-    keras.config.set_dtype_policy(before)
-
-
 def build(classes=3, d=8, **kwargs):
     classifier = FixedSubspaceClassifier(classes, **kwargs)
     classifier.build((None, d))

@@ -21,15 +21,6 @@ EPSILON = 1e-5
 TOLERANCE = {"float32": 1e-4, "mixed_bfloat16": 0.1, "mixed_float16": 0.015}
 
 
-@pytest.fixture
-def policy(request):
-    """Sets a global dtype policy for one test."""
-    before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(request.param)
-    yield request.param
-    keras.config.set_dtype_policy(before)
-
-
 def randomised(model, seed=0):
     """Gives all weights random values, the scales of normalisation of both signs."""
     random = np.random.default_rng(seed)

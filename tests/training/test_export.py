@@ -87,3 +87,14 @@ def test_statistics_hold_the_mean_and_the_classifier(tmp_path):
         np.testing.assert_array_equal(statistics["feature_mean"], np.arange(4.0))
         np.testing.assert_array_equal(statistics["kernel"], classifier.kernel.numpy())
         np.testing.assert_array_equal(statistics["bias"], np.zeros(3))
+
+
+def test_a_backbone_around_another_is_exported_whole(tmp_path):
+    inner = models.resnet12((16, 16, 3), (4, 4, 8, 12))
+    outer = keras.Sequential([keras.Input((16, 16, 3)), inner, keras.layers.Dense(5)])
+    export_backbone(outer, tmp_path / "backbone.keras")
+    loaded = keras.models.load_model(tmp_path / "backbone.keras")
+    kinds = {type(layer) for layer in loaded.layers[0].layers}
+    assert keras.layers.BatchNormalization in kinds and models.normalization.FusedBatchNormalization not in kinds
+    batch = images(2, 16, 16).astype(np.float32)
+    np.testing.assert_allclose(loaded(batch), outer(batch), rtol=1e-4, atol=1e-4)
