@@ -16,7 +16,6 @@ from dsl_tf.evaluation.features import extract_features
 # Episodes of validation classes for each value of LaplacianShot's λ.
 _LAM_EPISODES = 1000
 
-
 # What Keras and NumPy raise for a file that is damaged or another's.
 _UNREADABLE = (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile)
 
