@@ -1,0 +1,1 @@
+"""The formats in which the named data sets reach people's disks."""

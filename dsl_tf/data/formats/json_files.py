@@ -1,0 +1,40 @@
+"""JSON files that users hand over, whose mistakes are told in one line."""
+
+import json
+import os
+
+from dsl_tf.errors import UserError
+
+
+def read_json(path):
+    """Reads a JSON file, UTF-8 with or without a byte order mark.
+
+    Args:
+        path: the file.
+
+    Returns:
+        Whatever it holds.
+
+    Raises:
+        UserError: where it is missing, cannot be read, or is no JSON.
+    """
+    # Opening a named pipe would wait for ever.
+    if not os.path.isfile(path):
+        raise _unreadable(path, "not a regular file" if os.path.exists(path) else "no such file")
+    try:
+        with open(path, encoding="utf-8-sig") as file:
+            return json.load(file)
+    except json.JSONDecodeError as error:
+        raise _unreadable(path, f"{error.msg} in line {error.lineno}, column {error.colno}") from None
+    except UnicodeDecodeError:
+        raise _unreadable(path, "not in UTF-8") from None
+    except RecursionError:
+        raise _unreadable(path, "nested too deeply") from None
+    except ValueError as error:
+        raise _unreadable(path, error) from None
+    except OSError as error:
+        raise _unreadable(path, error.strerror) from None
+
+
+def _unreadable(path, reason):
+    return UserError(f"A readable JSON file was expected. Received: {os.fspath(path)!r} ({reason}). Check the file.")

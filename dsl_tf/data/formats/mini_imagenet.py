@@ -1,0 +1,191 @@
+"""mini-ImageNet: 100 classes of ImageNet, 600 images each."""
+
+import os
+
+import numpy as np
+
+from dsl_tf.data.class_lists import class_list
+from dsl_tf.data.formats import imagenet
+from dsl_tf.data.formats.class_folders import image_names, read_class_folders
+from dsl_tf.data.formats.labelled_pickles import read_labelled_pickles
+from dsl_tf.data.formats.mini_imagenet_lists import read_lists
+from dsl_tf.data.formats.pickled import as_text, integers_of, malformed, pixels_of, read_dict, value_of
+from dsl_tf.data.formats.required import check_classes, has_any, in_words, required_files
+from dsl_tf.data.raw import Format, RawSplit
+from dsl_tf.data.split import SPLITS
+from dsl_tf.errors import UserError
+
+_SIDE = 84
+_IMAGES_PER_CLASS = 600
+_CACHES = {split: f"mini-imagenet-cache-{split}.pkl" for split in SPLITS}
+_CATEGORY = "miniImageNet_category_split_"
+_CATEGORY_PICKLES = {
+    "train": f"{_CATEGORY}train_phase_train.pickle",
+    "val": f"{_CATEGORY}val.pickle",
+    "test": f"{_CATEGORY}test.pickle",
+}
+# Further images of the train classes, which the names make easy to take for the val and test splits.
+_CATEGORY_OTHERS = [f"{_CATEGORY}train_phase_val.pickle", f"{_CATEGORY}train_phase_test.pickle"]
+_LISTS = {split: f"{split}.csv" for split in SPLITS}
+_IMAGES = "images"
+
+
+def _has_caches(folder):
+    return has_any(folder, _CACHES.values())
+
+
+def _read_caches(folder):
+    classes = class_list("mini_imagenet")
+    paths = required_files(folder, _CACHES)
+    return {split: _cached_split(path, classes[split]) for split, path in paths.items()}
+
+
+def _cached_split(path, published):
+    values = read_dict(path)
+    pixels = pixels_of(value_of(values, "image_data", path), _SIDE, path)
+    rows_of_names = value_of(values, "class_dict", path)
+    if not isinstance(rows_of_names, dict):
+        raise malformed(path, "a dict 'class_dict'", type(rows_of_names).__name__)
+    rows_of_names = {as_text(name) or repr(name): rows for name, rows in rows_of_names.items()}
+    check_classes(list(rows_of_names), published, path)
+    labels = np.full(len(pixels), -1, np.int32)
+    for label, name in enumerate(published):
+        rows = integers_of(rows_of_names[name], path)
+        if not len(rows) or rows.min() < 0 or rows.max() >= len(pixels):
+            raise malformed(path, f"images of the class {name!r}", f"none or others than its {len(pixels)}")
+        if len(np.unique(rows)) < len(rows) or (labels[rows] >= 0).any():
+            raise malformed(path, "each image once", f"images listed twice, in the class {name!r}")
+        labels[rows] = label
+    if (labels < 0).any():
+        raise malformed(path, "a class for each image", f"{np.count_nonzero(labels < 0)} images without")
+
+    def read(start):
+        for row in range(start, len(pixels)):
+            yield f"{path}[{row}]", pixels[row]
+
+    return RawSplit(published, labels, read)
+
+
+def _has_category_pickles(folder):
+    return has_any(folder, [*_CATEGORY_PICKLES.values(), *_CATEGORY_OTHERS])
+
+
+def _read_category_pickles(folder):
+    if not has_any(folder, _CATEGORY_PICKLES.values()):
+        raise UserError(
+            f"{in_words(list(_CATEGORY_PICKLES.values()))} must be in one folder. Received: {os.fspath(folder)!r} with "
+            "train_phase_val or train_phase_test only, which are further images of the train classes and never used. "
+            "Get the three files."
+        )
+    paths = required_files(folder, _CATEGORY_PICKLES)
+    return read_labelled_pickles(paths, _SIDE, class_list("mini_imagenet"))
+
+
+def _has_lists_and_images(folder):
+    return os.path.isdir(folder / _IMAGES) and (has_any(folder, _LISTS.values()) or not imagenet.has_folders(folder))
+
+
+def _read_lists_and_images(folder):
+    rows = read_lists(required_files(folder, _LISTS))
+    present = set(image_names(folder / _IMAGES))
+    missing = [row.name for split in SPLITS for row in rows[split] if row.name not in present]
+    if missing:
+        raise UserError(
+            f"{os.fspath(folder / _IMAGES)!r} must hold the images that the csv files list. Received: one without "
+            f"{in_words(missing)}. Get a complete copy of the data set."
+        )
+    return {split: _listed_split(folder / _IMAGES, split, rows[split]) for split in SPLITS}
+
+
+def _listed_split(folder, split, rows):
+    def read(start):
+        for row in rows[start:]:
+            yield os.fspath(folder / row.name), folder / row.name
+
+    return RawSplit(class_list("mini_imagenet")[split], _labels(split, rows), read)
+
+
+def _labels(split, rows):
+    label_of = {name: label for label, name in enumerate(class_list("mini_imagenet")[split])}
+    return np.array([label_of[row.class_id] for row in rows], np.int32)
+
+
+def _has_lists_and_imagenet(folder):
+    if imagenet.has_class_folders(folder) and not imagenet.has_pool(folder, class_list("mini_imagenet")):
+        return False
+    return has_any(folder, _LISTS.values()) or imagenet.has_tars(folder)
+
+
+def _read_lists_and_imagenet(folder):
+    paths = required_files(folder, _LISTS)
+    rows = read_lists(paths)
+    if not (imagenet.has_class_folders(folder) or imagenet.has_tars(folder)):
+        raise UserError(
+            f"Beside the csv files must be their images: the folder {_IMAGES!r}, or ImageNet's training images as "
+            f"{imagenet.FILES}. Received: {os.fspath(folder)!r} with neither. Put them there, or links to them."
+        )
+    classes = class_list("mini_imagenet")
+    images = imagenet.class_images(folder, [name for split in SPLITS for name in classes[split]])
+    for split in SPLITS:
+        for row in rows[split]:
+            available = len(images[row.class_id].names)
+            if not 1 <= row.number <= available:
+                raise UserError(
+                    f"Line {row.line} of {os.fspath(paths[split])!r} must name one of the {available} images of the "
+                    f"class {row.class_id}. Received: {row.name!r}, number {row.number}. Get all of ImageNet's images."
+                )
+    return {
+        split: imagenet.pick(
+            {name: images[name] for name in classes[split]},
+            _labels(split, rows[split]),
+            [row.number - 1 for row in rows[split]],
+        )
+        for split in SPLITS
+    }
+
+
+def _read_class_folders(folder):
+    splits = read_class_folders(imagenet.published_folders(folder, class_list("mini_imagenet")))
+    for raw_split in splits.values():
+        counts = np.bincount(raw_split.labels)
+        if counts.max() > _IMAGES_PER_CLASS:
+            raise UserError(
+                f"A class of mini-ImageNet has {_IMAGES_PER_CLASS} images. Received: {os.fspath(folder)!r} with "
+                f"{counts.max()} of {raw_split.class_names[counts.argmax()]}, as in ImageNet. Put train.csv, val.csv "
+                "and test.csv there, which list the images that belong to mini-ImageNet."
+            )
+    return splits
+
+
+FORMATS = (
+    Format(
+        "pickled arrays with a class_dict",
+        ", ".join(_CACHES.values()),
+        _has_caches,
+        _read_caches,
+    ),
+    Format(
+        "pickled arrays with labels",
+        ", ".join(_CATEGORY_PICKLES.values()),
+        _has_category_pickles,
+        _read_category_pickles,
+    ),
+    Format(
+        "image files with lists",
+        f"{', '.join(_LISTS.values())} and the folder {_IMAGES}",
+        _has_lists_and_images,
+        _read_lists_and_images,
+    ),
+    Format(
+        "ImageNet's training images with lists",
+        f"{', '.join(_LISTS.values())} and {imagenet.FILES}",
+        _has_lists_and_imagenet,
+        _read_lists_and_imagenet,
+    ),
+    Format(
+        "class folders",
+        "train, val and test with class folders (n01532829), or the 100 class folders themselves",
+        imagenet.has_folders,
+        _read_class_folders,
+    ),
+)
