@@ -1,16 +1,24 @@
-"""The two scripts: flags in, a run or an evaluation, one line for a user's mistake."""
+"""The commands: flags in, a run or an evaluation, one line for a user's mistake."""
 
+import dataclasses
+import os
 import sys
 
 from absl import app, flags, logging
 
 from dsl_tf import flagfiles
-from dsl_tf.configuration import EvaluationConfiguration, TrainingConfiguration
+from dsl_tf.configuration import (
+    EvaluationConfiguration,
+    ReportConfiguration,
+    ReproductionConfiguration,
+    TrainingConfiguration,
+)
 from dsl_tf.errors import UserError
 
 # What shells use for a wrong command line, and for a process that Ctrl-C ended.
 _USER_MISTAKE = 2
 _INTERRUPTED = 130
+_SOME_FAILED = 1
 
 
 def _fail(message):
@@ -35,8 +43,8 @@ def _quieten():
         logging.set_verbosity(logging.WARNING)
 
 
-def _run(configuration_class, action):
-    """Runs `action(configuration)` under absl, with errors as exit codes."""
+def _run(configuration_class, action, without=()):
+    """Runs `action(configuration)` under absl, with errors as exit codes; `without` names fields that get no flag."""
 
     def main(_):
         try:
@@ -44,10 +52,13 @@ def _run(configuration_class, action):
         except (UserError, flags.Error) as error:
             _fail(error)
         except KeyboardInterrupt:
-            print("\nInterrupted. The same command goes on from the last checkpoint.", file=sys.stderr)
+            print("\nInterrupted. The same command goes on where it can.", file=sys.stderr)
             sys.exit(_INTERRUPTED)
+        except BrokenPipeError:
+            # The reader, such as head, has what it wanted; what is still buffered shall not raise again at exit.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
-    flagfiles.define(configuration_class, flags.FLAGS, module_name=sys.argv[0])
+    flagfiles.define(configuration_class, flags.FLAGS, module_name=sys.argv[0], without=without)
     app.run(main, flags_parser=_parse)
 
 
@@ -76,3 +87,51 @@ def evaluate():
         print(accuracy_table(evaluate_run(configuration)))
 
     _run(EvaluationConfiguration, action)
+
+
+def prepare():
+    """Prepares a named data set as the command line says."""
+    options = ("dataset", "data_dir", "image_size", "cache_dir", "allow_partial", "class_split")
+
+    def action(configuration):
+        from dsl_tf.data import prepared
+
+        _quieten()
+        path = prepared.prepare(**{name: configuration.data_options[name] for name in options})
+        for name in prepared.prepared_splits(path):
+            split = prepared.load_prepared(path, name)
+            print(f"{name}: {len(split.labels):,} images of {split.class_count} classes")
+        print(f"Prepared in {str(path)!r}")
+
+    others = [field.name for field in dataclasses.fields(TrainingConfiguration) if field.name not in options]
+    _run(TrainingConfiguration, action, without=others)
+
+
+def reproduce():
+    """Runs the experiments of the paper's tables as the command line says; any training flag changes them all."""
+    from dsl_tf import reproduce
+
+    def action(reproduction):
+        values = flagfiles.values(TrainingConfiguration, flags.FLAGS)
+        failed = reproduce.reproduce(
+            reproduction, {name: value for name, value in values.items() if flags.FLAGS[name].present}
+        )
+        if not reproduction.print_commands:
+            print(reproduce.report_on(reproduction))
+        if failed:
+            print(f"error: {len(failed)} runs failed: {', '.join(failed)}", file=sys.stderr)
+            sys.exit(_SOME_FAILED)
+
+    flagfiles.define(TrainingConfiguration, flags.FLAGS, module_name=sys.argv[0], without=reproduce.CELL_FLAGS)
+    _run(ReproductionConfiguration, action)
+
+
+def report():
+    """Writes a report of runs as the command line says."""
+
+    def action(configuration):
+        from dsl_tf.report import write_report
+
+        print(write_report(configuration))
+
+    _run(ReportConfiguration, action)

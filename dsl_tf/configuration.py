@@ -5,15 +5,21 @@ import math
 
 from dsl_tf.errors import UserError
 
+DATASETS = ("glyphs", "folder", "mini_imagenet", "tiered_imagenet", "cub", "cifar_fs", "meta_inat")
+# Before the name of any other data set of TensorFlow Datasets.
+TFDS_PREFIX = "tfds:"
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
+CLASSIFIERS = ("nearest_centroid", "laplacian_shot")
 
 
-def _option(default, text, choices=None, minimum=None, above=None, maximum=None, mathematical=True, items=None):
+def _option(
+    default, text, choices=None, minimum=None, above=None, maximum=None, below=None, mathematical=True, items=None
+):
     """A field with its help and its limits.
 
     `mathematical` says whether a run may not be resumed with another value; `items` is the type of a list's items.
     """
-    limits = {"choices": choices, "minimum": minimum, "above": above, "maximum": maximum}
+    limits = {"choices": choices, "minimum": minimum, "above": above, "maximum": maximum, "below": below}
     return dataclasses.field(
         default=default, metadata={**limits, "help": text, "mathematical": mathematical, "items": items}
     )
@@ -33,6 +39,8 @@ def _check_value(name, value, limits):
         fail(f"above {limits['above']}")
     if limits["maximum"] is not None and value > limits["maximum"]:
         fail(f"at most {limits['maximum']}")
+    if limits["below"] is not None and value >= limits["below"]:
+        fail(f"below {limits['below']}")
 
 
 class _Checked:
@@ -60,8 +68,20 @@ class TrainingConfiguration(_Checked):
         UserError: for a value out of its limits, or values that exclude each other.
     """
 
-    dataset: str = _option("glyphs", "Data set: glyphs (built in) or folder.", choices=("glyphs", "folder"))
-    data_dir: str | None = _option(None, "Folder with the data: train, val and test.", mathematical=False)
+    dataset: str = _option("glyphs", f"Data set: one of {', '.join(DATASETS)}, or {TFDS_PREFIX}NAME.")
+    data_dir: str | None = _option(None, "Folder with the data, in any format of the data set.", mathematical=False)
+    class_split: str | None = _option(
+        None, f"JSON file with the train, val and test classes of a {TFDS_PREFIX} data set.", mathematical=False
+    )
+    cache_dir: str | None = _option(
+        None, "Folder for prepared data. Default: dsl_tf in the user's cache folder.", mathematical=False
+    )
+    allow_partial: bool = _option(
+        False, "Accept a data set with fewer images than published, with a warning.", mathematical=False
+    )
+    val_fraction: float = _option(
+        0.0, "Fraction of the training classes held out for validation where there is no val split.", minimum=0, below=1
+    )
     image_size: int | None = _option(None, "Height and width in pixels. Default: the data set's own.", minimum=8)
     strict: bool = _option(False, "Stop at an unreadable image instead of leaving it out.", mathematical=False)
     backbone: str = _option("resnet12", "Network from images to features.", choices=("resnet12", "resnet12_basic"))
@@ -109,6 +129,13 @@ class TrainingConfiguration(_Checked):
     test_shots: tuple = _option((1, 5), "Shots of validation and test episodes.", minimum=1, items=int)
     test_queries: int = _option(15, "Queries a way of validation and test episodes.", minimum=1)
     test_episodes: int = _option(10_000, "Episodes of the final test.", minimum=2, mathematical=False)
+    test_classifiers: tuple = _option(
+        ("nearest_centroid",),
+        "Few-shot classifiers of the final test, a list. LaplacianShot's λ is chosen on val.",
+        choices=CLASSIFIERS,
+        mathematical=False,
+        items=str,
+    )
     log_every: int | None = _option(
         None, "Steps between lines of metrics.jsonl. Default: once an epoch.", minimum=1, mathematical=False
     )
@@ -119,6 +146,10 @@ class TrainingConfiguration(_Checked):
 
     def __post_init__(self):
         super().__post_init__()
+        if self.dataset not in DATASETS and not self.dataset.startswith(TFDS_PREFIX):
+            raise UserError(
+                f"--dataset must be one of {', '.join(DATASETS)}, or {TFDS_PREFIX}NAME. Received: {self.dataset!r}."
+            )
         if len(self.filters) != 4:
             raise UserError(f"--filters must be four widths. Received: {len(self.filters)}.")
         if self.classification_loss == "none" and self.metric_loss == "none":
@@ -129,7 +160,26 @@ class TrainingConfiguration(_Checked):
                 f"Received: {self.shots}."
             )
         if self.output_dir is None:
-            object.__setattr__(self, "output_dir", f"runs/{self.dataset}_{self.loss_name}_seed{self.seed}")
+            object.__setattr__(
+                self,
+                "output_dir",
+                f"runs/{self.dataset.replace(':', '_').replace('/', '_')}_{self.loss_name}_seed{self.seed}",
+            )
+
+    @property
+    def data_options(self):
+        """The arguments of `dsl_tf.data.open_splits`, by name."""
+        names = (
+            "dataset",
+            "data_dir",
+            "image_size",
+            "strict",
+            "cache_dir",
+            "allow_partial",
+            "class_split",
+            "val_fraction",
+        )
+        return {name: getattr(self, name) for name in names}
 
     @property
     def loss_name(self):
@@ -163,7 +213,7 @@ class EvaluationConfiguration(_Checked):
     classifiers: tuple = _option(
         ("nearest_centroid",),
         "Few-shot classifiers, a list. LaplacianShot's λ is chosen on val.",
-        choices=("nearest_centroid", "laplacian_shot"),
+        choices=CLASSIFIERS,
         items=str,
     )
     feature_transforms: tuple = _option(
@@ -175,3 +225,54 @@ class EvaluationConfiguration(_Checked):
         super().__post_init__()
         if self.run_dir is None:
             raise UserError("--run_dir must be a directory that run_train.py wrote. Received none.")
+
+
+@dataclasses.dataclass(frozen=True)
+class ReproductionConfiguration(_Checked):
+    """Which of the paper's experiments to run. Each field is a flag of `python -m dsl_tf.reproduce`.
+
+    Raises:
+        UserError: for a value out of its limits.
+    """
+
+    table: tuple = _option((4,), "Tables of the paper, a list.", minimum=3, maximum=6, items=int)
+    datasets: tuple | None = _option(None, "Data sets, a list. Default: the tables' own.", items=str)
+    rows: tuple | None = _option(
+        None, "Rows of the tables, a list of names such as sce_direct_sum_nca. Default: all.", items=str
+    )
+    seeds: tuple = _option((0,), "Seeds, a list: a run for each.", minimum=0, items=int)
+    batch_shapes: tuple | None = _option(
+        None, "Batches N×K to try, a list such as 64x8,32x16. Default: one for each data set.", items=str
+    )
+    runs: str = _option("runs", "Folder of the run directories.")
+    print_commands: bool = _option(False, "Print the commands that are left to run, for a scheduler, and run none.")
+
+
+@dataclasses.dataclass(frozen=True)
+class ReportConfiguration(_Checked):
+    """A report of runs. Each field is a flag of `python -m dsl_tf.report`; its help stands beside it.
+
+    Raises:
+        UserError: for a value out of its limits.
+    """
+
+    runs: tuple | None = _option(None, "Run directories, or folders that hold them at any depth, a list.", items=str)
+    output_dir: str = _option("report", "Folder for report.html, report.md, report.csv and report.tex.")
+    tables: tuple | None = _option(
+        None, "Tables of the paper, a list. Default: those with a run.", minimum=3, maximum=6, items=int
+    )
+    feature_transform: str | None = _option(
+        None,
+        "Feature transform of the accuracies. Default: none for nearest_centroid, cl2 for laplacian_shot.",
+        choices=("none", "l2", "cl2"),
+    )
+
+    def __post_init__(self):
+        super().__post_init__()
+        if not self.runs or not all(self.runs):
+            raise UserError(
+                "--runs must be run directories or folders that hold them, a list. "
+                f"Received: {','.join(self.runs or ()) or 'none'}."
+            )
+        if self.tables is not None and not self.tables:
+            raise UserError("--tables must not be empty. Leave it out for those with a run.")

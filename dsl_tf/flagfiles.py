@@ -12,15 +12,18 @@ def _scalar_type(field):
     return next(kind for kind in (bool, int, float, str) if field.type in (kind, kind | None))
 
 
-def define(configuration, flag_values, module_name):
+def define(configuration, flag_values, module_name, without=()):
     """Defines a flag for each field of a configuration class.
 
     Args:
         configuration: a dataclass of `dsl_tf.configuration`.
         flag_values: the `absl.flags.FlagValues` to define them in.
         module_name: the script that `--help` lists them under.
+        without: names of fields that get no flag.
     """
     for field in dataclasses.fields(configuration):
+        if field.name in without:
+            continue
         metadata, common = field.metadata, {"flag_values": flag_values, "module_name": module_name}
         if metadata["items"]:
             default = None if field.default is None else ",".join(map(str, field.default))
@@ -38,14 +41,16 @@ def define(configuration, flag_values, module_name):
             _DEFINITIONS[_scalar_type(field)](field.name, field.default, metadata["help"], **common)
 
 
-def parse(configuration, flag_values):
-    """Makes a configuration of parsed flags.
+def values(configuration, flag_values):
+    """Returns the values of those of a configuration's flags that are defined, by the name of the field.
 
     Raises:
-        UserError: for a value out of its limits.
+        absl.flags.Error: for an item of a list that is of the wrong kind.
     """
-    values = {}
+    found = {}
     for field in dataclasses.fields(configuration):
+        if field.name not in flag_values:
+            continue
         value = flag_values[field.name].value
         items = field.metadata["items"]
         if items and value is not None:
@@ -55,16 +60,30 @@ def parse(configuration, flag_values):
                 raise flags.IllegalFlagValueError(
                     f"flag --{field.name}={','.join(value)}: expected a list of {items.__name__} values"
                 ) from None
-        values[field.name] = value
-    return configuration(**values)
+        found[field.name] = value
+    return found
 
 
-def to_lines(configuration):
-    """Returns the lines of a flagfile that repeats a configuration; fields that are None are left out."""
+def parse(configuration, flag_values):
+    """Makes a configuration of parsed flags.
+
+    Raises:
+        UserError: for a value out of its limits.
+    """
+    return configuration(**values(configuration, flag_values))
+
+
+def to_lines(configuration, with_defaults=True):
+    """Returns the lines of a flagfile that repeats a configuration; fields that are None are left out.
+
+    Args:
+        configuration: an instance of a dataclass of `dsl_tf.configuration`.
+        with_defaults: whether fields that have their default are in it too.
+    """
     lines = []
     for field in dataclasses.fields(configuration):
         value = getattr(configuration, field.name)
-        if value is None:
+        if value is None or (value == field.default and not with_defaults):
             continue
         if isinstance(value, bool):
             lines.append(f"--{field.name}" if value else f"--no{field.name}")

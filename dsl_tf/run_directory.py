@@ -2,12 +2,12 @@
 
 import dataclasses
 import json
-import os
 import pathlib
 
 from absl import flags
 
 from dsl_tf import flagfiles
+from dsl_tf.atomic_files import write_text
 from dsl_tf.configuration import TrainingConfiguration
 from dsl_tf.errors import UserError
 
@@ -20,17 +20,6 @@ STATISTICS = "training_statistics.npz"
 CHECKPOINTS = "checkpoints"
 BEST_CHECKPOINT = "best_checkpoint"
 TENSORBOARD = "tensorboard"
-
-
-def write_text(path, text):
-    """Writes a file whole or not at all: beside it first, then renamed over it."""
-    path = pathlib.Path(path)
-    beside = path.with_name(f".{path.name}.partial")
-    with open(beside, "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(beside, path)
 
 
 def _different_flags(configuration, earlier):

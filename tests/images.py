@@ -2,11 +2,14 @@
 
 import keras
 import numpy as np
+from PIL import Image
 
 from dsl_tf.configuration import TrainingConfiguration
 from dsl_tf.data import Split
+from dsl_tf.data.class_lists import class_list
 
 SIZE = 16
+CIFAR_FS_IMAGES_PER_CLASS = 3
 
 
 def striped_split(classes, images, seed):
@@ -64,3 +67,18 @@ def tiny_backbone():
             keras.layers.GlobalAveragePooling2D(),
         ]
     )
+
+
+def noise_image(name, number):
+    """Noise that belongs to one class and number, uint8 `[32, 32, 3]`."""
+    seed = int.from_bytes(name.encode(), "little") % 2**32 + number
+    return np.random.default_rng(seed).integers(0, 256, (32, 32, 3), np.uint8)
+
+
+def write_cifar_fs(folder):
+    """Writes CIFAR-FS as class folders, with fewer images, `noise_image`s."""
+    for split, names in class_list("cifar_fs").items():
+        for name in names:
+            (folder / split / name).mkdir(parents=True)
+            for number in range(CIFAR_FS_IMAGES_PER_CLASS):
+                Image.fromarray(noise_image(name, number)).save(folder / split / name / f"{number}.png")

@@ -62,6 +62,16 @@ def test_a_flagfile_repeats_its_configuration(tmp_path):
     assert flagfiles.read(path, TrainingConfiguration) == configuration
 
 
+def test_defaults_can_be_left_out():
+    configuration = TrainingConfiguration(seed=3, resume=False, filters=(1, 2, 3, 4), output_dir="here")
+    assert flagfiles.to_lines(configuration, with_defaults=False) == [
+        "--filters=1,2,3,4",
+        "--seed=3",
+        "--output_dir=here",
+        "--noresume",
+    ]
+
+
 def test_every_field_is_in_the_flagfile_or_none():
     configuration = TrainingConfiguration()
     names = {line.lstrip("-").removeprefix("no").partition("=")[0] for line in flagfiles.to_lines(configuration)}

@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import contextlib
+import io
 import os
 
 import numpy as np
@@ -81,12 +82,54 @@ def read_image(path, image_size):
         UnreadableImageError: where the file is no readable image or has more than 100 megapixels.
     """
     with _opened(path) as image:
-        image.load()
-        orientation = _orientation(image)
-        image = _to_rgb(image)
-        if orientation in _UPRIGHT:
-            image = image.transpose(_UPRIGHT[orientation])
-        return np.asarray(image.resize((image_size, image_size), Image.Resampling.BILINEAR))
+        return np.asarray(_resized(_upright_rgb(image), image_size))
+
+
+def encode_image(image, image_size):
+    """Brings an image, however it is stored, to a square and encodes it without loss.
+
+    Args:
+        image: a path or the bytes of an image file, which becomes upright RGB as in `read_image`, or RGB pixels uint8
+            `[height, width, 3]`.
+        image_size: the side of the square, in pixels; the aspect is not kept.
+
+    Returns:
+        The bytes of a PNG file, 8-bit RGB `[image_size, image_size]`.
+
+    Raises:
+        UnreadableImageError: where it is no readable image or has more than 100 megapixels.
+    """
+    if isinstance(image, np.ndarray):
+        return _to_png(_resized(Image.fromarray(image), image_size))
+    with _opened(image) as opened:
+        plain_png = opened.format == "PNG" and opened.mode == "RGB" and not opened.has_transparency_data
+        upright = _upright_rgb(opened)
+        if isinstance(image, bytes) and plain_png and upright.size == (image_size, image_size):
+            return image
+        return _to_png(_resized(upright, image_size))
+
+
+def decode_png(encoded):
+    """Decodes what `encode_image` returned, to uint8 `[image_size, image_size, 3]`."""
+    with Image.open(io.BytesIO(encoded), formats=("PNG",)) as image:
+        return np.asarray(image)
+
+
+def _resized(image, image_size):
+    return image.resize((image_size, image_size), Image.Resampling.BILINEAR)
+
+
+def _to_png(image):
+    encoded = io.BytesIO()
+    image.save(encoded, "PNG")
+    return encoded.getvalue()
+
+
+def _upright_rgb(image):
+    image.load()
+    orientation = _orientation(image)
+    image = _to_rgb(image)
+    return image.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else image
 
 
 def shorter_sides(paths):
@@ -108,26 +151,28 @@ def shorter_sides(paths):
 
 
 @contextlib.contextmanager
-def _opened(path):
-    """Opens an image, header only; whatever Pillow raises here or while the caller decodes has a reason."""
+def _opened(source):
+    """Opens a path or bytes, header only; whatever Pillow raises here or while the caller decodes has a reason."""
+    in_memory = isinstance(source, bytes)
     # Opening a named pipe would wait for ever.
-    if not os.path.isfile(path):
+    if not in_memory and not os.path.isfile(source):
         raise UnreadableImageError("not a regular file")
     try:
-        with Image.open(path, formats=_FORMATS) as image:
+        with Image.open(io.BytesIO(source) if in_memory else source, formats=_FORMATS) as image:
             if image.width * image.height > _MEGAPIXELS_LIMIT * 1e6:
                 raise Image.DecompressionBombError
             yield image
     # Damaged files make Pillow raise nearly any kind of error, not only OSError.
     except Exception as error:
-        raise UnreadableImageError(_reason(error, path)) from error
+        raise UnreadableImageError(_reason(error, source)) from error
 
 
-def _reason(error, path):
+def _reason(error, source):
     if isinstance(error, Image.DecompressionBombError):
         return f"more than {_MEGAPIXELS_LIMIT} megapixels"
     if isinstance(error, UnidentifiedImageError):
-        return "not an image" if os.path.getsize(path) else "an empty file"
+        size = len(source) if isinstance(source, bytes) else os.path.getsize(source)
+        return "not an image" if size else "an empty file"
     reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
     return " ".join(reason.split())
 

@@ -15,6 +15,7 @@ import PIL
 from matplotlib.ft2font import FT2Font
 from PIL import Image, ImageDraw, ImageFilter, ImageFont, features
 
+from dsl_tf.data.cache import default_cache_dir
 from dsl_tf.data.split import Split
 from dsl_tf.errors import UserError
 
@@ -67,9 +68,7 @@ def load_split(split: str, cache_dir: str | os.PathLike | None = None) -> Split:
     """
     if split not in tuple(_SCRIPTS):
         raise UserError(f"The split of glyphs must be one of {', '.join(_SCRIPTS)}. Received: {split!r}.")
-    if cache_dir is None:
-        cache_dir = os.path.join(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "dsl_tf")
-    path = pathlib.Path(cache_dir) / f"glyphs-{_fingerprint()}.npz"
+    path = pathlib.Path(cache_dir or default_cache_dir()) / f"glyphs-{_fingerprint()}.npz"
     names_and_images = _read(path, split)
     if names_and_images is None:
         arrays = _render()

@@ -4,13 +4,14 @@ import tensorflow as tf
 
 from dsl_tf.data.augmentation import augment
 from dsl_tf.data.balanced import BalancedBatches, check_balanced
+from dsl_tf.data.stored_images import StoredImages
 
 
 def training_batches(split, ways, shots, seed, start_step=0, crop="pad", flip=True, color_jitter=0.0):
     """Makes an endless data set of class-balanced, augmented batches.
 
     Args:
-        split: a `Split`, held in memory.
+        split: a `Split`.
         ways: N, classes a batch.
         shots: K, images of each class.
         seed: an integer; with the step it decides each batch's images and their changes.
@@ -25,14 +26,35 @@ def training_batches(split, ways, shots, seed, start_step=0, crop="pad", flip=Tr
     """
     check_balanced(split.labels, split.class_names, ways, shots)
     batches = BalancedBatches(split.labels, ways, shots, seed)
+    fetch, keys, key_type = _stored(split.images) if isinstance(split.images, StoredImages) else _held(split.images)
+
+    def indices_and_images():
+        for step, indices in batches.iterate(start_step):
+            yield step, keys(indices), split.labels[indices]
+
+    def load(step, keys, labels):
+        images = tf.ensure_shape(fetch(keys), [ways * shots, *split.images.shape[1:]])
+        return augment(images, tf.stack([seed, step]), crop, flip, color_jitter), labels
+
+    batch = [ways * shots]
+    signature = (tf.TensorSpec([], tf.int64), tf.TensorSpec(batch, key_type), tf.TensorSpec(batch, tf.int32))
+    elements = tf.data.Dataset.from_generator(indices_and_images, output_signature=signature)
+    return elements.map(load, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).prefetch(tf.data.AUTOTUNE)
+
+
+def _held(images):
+    """Images in memory: the generator yields their positions."""
     # The whole split in a GPU's memory would leave less for the model; only batches go there.
     with tf.device("CPU"):
-        images, labels = tf.constant(split.images), tf.constant(split.labels)
+        images = tf.constant(images)
+    return lambda positions: tf.gather(images, positions), lambda indices: indices, tf.int32
 
-    def load(step, indices):
-        changed = augment(tf.gather(images, indices), tf.stack([seed, step]), crop, flip, color_jitter)
-        return changed, tf.gather(labels, indices)
 
-    signature = (tf.TensorSpec([], tf.int64), tf.TensorSpec([ways * shots], tf.int32))
-    indices = tf.data.Dataset.from_generator(lambda: batches.iterate(start_step), output_signature=signature)
-    return indices.map(load, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).prefetch(tf.data.AUTOTUNE)
+def _stored(images):
+    """Images on disk: the generator yields them encoded, for TensorFlow's threads to decode batch beside batch."""
+
+    def decode(encoded):
+        image = tf.TensorSpec([None, None, 3], tf.uint8)
+        return tf.map_fn(lambda png: tf.io.decode_png(png, channels=3), encoded, fn_output_signature=image)
+
+    return decode, images.encoded, tf.string

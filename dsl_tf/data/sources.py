@@ -1,56 +1,87 @@
 """Data sets by name."""
 
+import functools
 import pathlib
 
+from dsl_tf.configuration import DATASETS, TFDS_PREFIX
 from dsl_tf.data import folder, glyphs
 from dsl_tf.data.split import SPLITS
 from dsl_tf.errors import UserError
-
-DATASETS = ("glyphs", "folder")
 
 # Mirrored, a letter is another letter; the mirror image of a photograph is a photograph.
 UNMIRRORED = ("glyphs",)
 
 
-def available_splits(dataset, data_dir=None):
-    """Returns which of train, val and test a data set has.
+def open_splits(
+    dataset,
+    data_dir=None,
+    image_size=None,
+    strict=False,
+    cache_dir=None,
+    allow_partial=False,
+    class_split=None,
+    val_fraction=0.0,
+):
+    """Finds the splits of a data set; a named one is prepared first where that was not done before.
 
     Args:
-        dataset: one of `DATASETS`.
-        data_dir: the folder that holds the data; for `glyphs` None.
-    """
-    if dataset == "glyphs" or data_dir is None:
-        return list(SPLITS)
-    return [split for split in SPLITS if (pathlib.Path(data_dir) / split).is_dir()]
-
-
-def load_split(dataset, split, data_dir=None, image_size=None, strict=False):
-    """Loads one split of a data set into memory.
-
-    Args:
-        dataset: one of `DATASETS`.
-        split: `"train"`, `"val"` or `"test"`.
-        data_dir: the folder that holds the data; for `glyphs` None.
+        dataset: one of `dsl_tf.configuration.DATASETS`, or `tfds:` and the name of one of TensorFlow Datasets.
+        data_dir: the folder that holds the data; None for `glyphs`, and for TensorFlow Datasets' own folder.
         image_size: height and width in pixels; None for the data set's own.
-        strict: whether an unreadable image is an error rather than left out with a warning.
+        strict: for `folder`, whether an unreadable image is an error rather than left out with a warning.
+        cache_dir: the folder for prepared data; None for `$XDG_CACHE_HOME/dsl_tf` or `~/.cache/dsl_tf`.
+        allow_partial: for named data sets, whether fewer images than published are accepted.
+        class_split: for `tfds:` data sets, a JSON file with the classes of each split.
+        val_fraction: the part of the training classes that is held out where there is no val split.
 
     Returns:
-        A `Split`.
+        A dict from the name of each split there is, in the order train, val, test, to a function without arguments
+        that loads it, a `Split`.
 
     Raises:
-        UserError: for an unknown data set or split, or data that cannot be read.
+        UserError: for an unknown data set, options that do not fit it, or data that cannot be read; the functions
+            raise it too.
     """
-    if dataset not in DATASETS:
-        raise UserError(f"--dataset must be one of {', '.join(DATASETS)}. Received: {dataset!r}.")
-    if split not in SPLITS:
-        raise UserError(f"--split must be one of {', '.join(SPLITS)}. Received: {split!r}.")
     if dataset == "glyphs":
-        if image_size not in (None, glyphs.IMAGE_SIZE):
-            raise UserError(
-                f"--dataset=glyphs is rendered at --image_size={glyphs.IMAGE_SIZE}. Received: {image_size}. "
-                "Leave the flag out."
-            )
-        return glyphs.load_split(split)
+        loaders = _glyphs(image_size, cache_dir)
+    elif dataset == "folder":
+        loaders = _folder(data_dir, image_size, strict)
+    elif dataset in DATASETS or dataset.startswith(TFDS_PREFIX):
+        # Here and not above: TensorFlow Datasets takes a while to import.
+        from dsl_tf.data import prepared
+
+        path = prepared.prepare(dataset, data_dir, image_size, cache_dir, allow_partial, class_split)
+        loaders = {
+            split: functools.partial(prepared.load_prepared, path, split) for split in prepared.prepared_splits(path)
+        }
+    else:
+        raise UserError(f"--dataset must be one of {', '.join(DATASETS)}, or {TFDS_PREFIX}NAME. Received: {dataset!r}.")
+    return _with_held_out_classes(loaders, val_fraction) if val_fraction else loaders
+
+
+def _glyphs(image_size, cache_dir):
+    if image_size not in (None, glyphs.IMAGE_SIZE):
+        raise UserError(
+            f"--dataset=glyphs is rendered at --image_size={glyphs.IMAGE_SIZE}. Received: {image_size}. "
+            "Leave the flag out."
+        )
+    return {split: functools.partial(glyphs.load_split, split, cache_dir) for split in SPLITS}
+
+
+def _folder(data_dir, image_size, strict):
     if data_dir is None:
         raise UserError("--dataset=folder needs --data_dir, a folder with train, val and test. Received none.")
-    return folder.load_split(data_dir, split, image_size or folder.natural_image_size(data_dir), strict)
+    size = image_size or folder.natural_image_size(data_dir)
+    present = [split for split in SPLITS if (pathlib.Path(data_dir) / split).is_dir()]
+    return {split: functools.partial(folder.load_split, data_dir, split, size, strict) for split in present}
+
+
+def _with_held_out_classes(loaders, fraction):
+    if "val" in loaders:
+        raise UserError(
+            f"--val_fraction holds out training classes where there is no val split. Received: {fraction}, and a data "
+            "set with one. Leave the flag out."
+        )
+    divide = functools.cache(lambda: loaders["train"]().hold_out(fraction))
+    held_out = {"train": lambda: divide()[0], "val": lambda: divide()[1]}
+    return {**held_out, **{name: loader for name, loader in loaders.items() if name not in held_out}}

@@ -4,6 +4,8 @@ import dataclasses
 
 import numpy as np
 
+from dsl_tf.data.stored_images import StoredImages
+
 SPLITS = ("train", "val", "test")
 
 
@@ -12,7 +14,7 @@ class Split:
     """Images and integer labels of one part (train, val or test) of a data set.
 
     Args:
-        images: uint8 `[n, height, width, 3]`, RGB.
+        images: uint8 `[n, height, width, 3]`, RGB: an array, or `StoredImages` where they would fill the memory.
         labels: integers `[n]` from 0 to the number of classes − 1.
         class_names: the name of each class, by label.
 
@@ -20,12 +22,14 @@ class Split:
         ValueError: where the shapes, dtypes or labels do not fit together.
     """
 
-    images: np.ndarray
+    images: np.ndarray | StoredImages
     labels: np.ndarray
     class_names: tuple[str, ...]
 
     def __post_init__(self):
-        images, labels = np.asarray(self.images), np.asarray(self.labels)
+        images, labels = self.images, np.asarray(self.labels)
+        if not isinstance(images, StoredImages):
+            images = np.asarray(images)
         if images.ndim != 4 or images.shape[-1] != 3 or images.dtype != np.uint8:
             raise ValueError(
                 "`images` must be uint8 of shape [n, height, width, 3]. "
@@ -49,3 +53,28 @@ class Split:
     def class_count(self):
         """The number of classes."""
         return len(self.class_names)
+
+    def hold_out(self, fraction):
+        """Divides the classes, evenly over their order, into those to train on and those to validate on.
+
+        Args:
+            fraction: the part of the classes to hold out, above 0 and below 1; one class at least is held out.
+
+        Returns:
+            Two `Split`s without a common class: the rest, and what was held out.
+
+        Raises:
+            ValueError: where there are fewer than two classes.
+        """
+        if self.class_count < 2:
+            raise ValueError(f"Holding out classes needs at least 2. Received: {self.class_count}")
+        count = min(max(round(fraction * self.class_count), 1), self.class_count - 1)
+        held_out = np.zeros(self.class_count, bool)
+        held_out[(np.arange(count) * 2 + 1) * self.class_count // (2 * count)] = True
+        return self._of_classes(~held_out), self._of_classes(held_out)
+
+    def _of_classes(self, chosen):
+        rows = np.flatnonzero(chosen[self.labels])
+        labels = (np.cumsum(chosen) - 1)[self.labels[rows]]
+        images = self.images.take(rows) if isinstance(self.images, StoredImages) else self.images[rows]
+        return Split(images, labels, np.array(self.class_names, dtype=object)[chosen])

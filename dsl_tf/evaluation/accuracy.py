@@ -62,13 +62,14 @@ def mean_and_half_width(accuracies):
     return float(accuracies.mean()), float(1.96 * accuracies.std(ddof=1) / math.sqrt(len(accuracies)))
 
 
-def choose_lams(features, labels, ways, shots, queries, episodes, seed, feature_transforms, mean=None):
+def choose_lams(features, labels, ways, shots, queries, seed, feature_transforms, mean=None, episodes=1000):
     """Chooses LaplacianShot's λ on validation classes, for each feature transform and number of shots.
 
     Args:
         features: float `[n, d]` of the validation classes.
         labels: integers `[n]`.
-        ways, shots, queries, episodes, seed, feature_transforms, mean: as in `few_shot_accuracies`.
+        ways, shots, queries, seed, feature_transforms, mean: as in `few_shot_accuracies`.
+        episodes: episodes of validation classes for each value of λ.
 
     Returns:
         A dict from `(feature_transform, shots)` to the λ with the highest accuracy; of equal ones the smallest.

@@ -13,9 +13,6 @@ from dsl_tf.errors import UserError
 from dsl_tf.evaluation.accuracy import choose_lams, few_shot_accuracies
 from dsl_tf.evaluation.features import extract_features
 
-# Episodes of validation classes for each value of LaplacianShot's λ.
-_LAM_EPISODES = 1000
-
 # What Keras and NumPy raise for a file that is damaged or another's.
 _UNREADABLE = (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile)
 
@@ -63,10 +60,15 @@ def evaluate_run(configuration):
             "Python, with dsl_tf.evaluation.few_shot_accuracies."
         )
     backbone = _load_backbone(directory)
-    data_dir = configuration.data_dir or training.data_dir
+    options = {**training.data_options, "image_size": backbone.input_shape[1]}
+    if configuration.data_dir:
+        options["data_dir"] = configuration.data_dir
+    loaders = sources.open_splits(**options)
 
     def features_and_labels(name):
-        split = sources.load_split(training.dataset, name, data_dir, backbone.input_shape[1], training.strict)
+        if name not in loaders:
+            raise UserError(f"--split={name} is none of the data set, which has {', '.join(loaders)}.")
+        split = loaders[name]()
         return extract_features(backbone, split.images), split.labels
 
     arguments = {
@@ -79,8 +81,8 @@ def evaluate_run(configuration):
     }
     lams = None
     if "laplacian_shot" in configuration.classifiers:
-        if "val" in sources.available_splits(training.dataset, data_dir):
-            lams = choose_lams(*features_and_labels("val"), episodes=_LAM_EPISODES, **arguments)
+        if "val" in loaders:
+            lams = choose_lams(*features_and_labels("val"), **arguments)
         else:
             logging.warning("No val split to choose LaplacianShot's λ on: going on with 0.7.")
     accuracies = few_shot_accuracies(

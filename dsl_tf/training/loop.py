@@ -32,9 +32,9 @@ def few_shot_arguments(configuration):
     }
 
 
-def _validate(configuration, backbone, split):
-    """Returns the few-shot accuracies of the validation classes, by the name they are logged under."""
-    features = evaluation.extract_features(backbone, split.images)
+def _validate(configuration, parts, split):
+    """Returns few-shot accuracies and Table 1's scores of the validation classes, by the name they are logged under."""
+    features = evaluation.extract_features(parts.backbone, split.images)
     results = evaluation.few_shot_accuracies(
         features,
         split.labels,
@@ -43,7 +43,11 @@ def _validate(configuration, backbone, split):
         feature_transforms=("none",),
         **few_shot_arguments(configuration),
     )
-    return {f"val_accuracy_{result['shots']}_shot": result["accuracy"] for result in results}
+    values = {f"val_accuracy_{result['shots']}_shot": result["accuracy"] for result in results}
+    if parts.classifier is not None:
+        scores = evaluation.subspace_scores(features, split.labels, tf.convert_to_tensor(parts.classifier.kernel))
+        values.update({f"val_discriminant_score_{name}": score for name, score in scores.items()})
+    return values
 
 
 def _check_finite(means, epoch, step):
@@ -131,7 +135,7 @@ def run_epochs(configuration, parts, splits, directory, checkpoints, flip):
                 means["learning_rate"] = float(parts.optimizer.learning_rate)
                 training_step.reset()
                 if epoch_ends and "val" in splits and (epoch % validate_every == 0 or epoch == configuration.epochs):
-                    means.update(_validate(configuration, parts.backbone, splits["val"]))
+                    means.update(_validate(configuration, parts, splits["val"]))
                 _log(directory, writer, epoch, step, means)
         checkpoints.step.assign(step)
         accuracies = [value for name, value in means.items() if name.startswith("val_accuracy")]

@@ -10,6 +10,7 @@ import dsl_tf
 from dsl_tf import evaluation, flagfiles, run_directory
 from dsl_tf.data import sources
 from dsl_tf.data.balanced import check_balanced, steps_per_epoch
+from dsl_tf.data.split import SPLITS
 from dsl_tf.errors import UserError
 from dsl_tf.training import construction
 from dsl_tf.training.checkpoints import Checkpoints
@@ -26,17 +27,17 @@ def load_splits(configuration):
     Raises:
         UserError: where the data cannot be read.
     """
-    available = sources.available_splits(configuration.dataset, configuration.data_dir)
+    loaders = sources.open_splits(**configuration.data_options)
+    if "train" not in loaders:
+        found = ", ".join(loaders) or "no split"
+        raise UserError(f"{configuration.data_dir!r} must have a train split. Received: {found}. Check the path.")
     splits = {}
-    for name in sources.SPLITS:
-        if name != "train" and name not in available:
-            logging.warning("%r has no %s split: going on without it.", configuration.data_dir, name)
+    for name in SPLITS:
+        if name not in loaders:
+            logging.warning("%s has no %s split: going on without it.", configuration.dataset, name)
             continue
-        # The size of the training images is that of the others too.
-        size = splits["train"].images.shape[1] if splits else configuration.image_size
-        split = sources.load_split(configuration.dataset, name, configuration.data_dir, size, configuration.strict)
+        splits[name] = split = loaders[name]()
         print(f"{name}: {len(split.labels):,} images of {split.class_count} classes, {split.images.shape[1]} pixels")
-        splits[name] = split
     return splits
 
 
@@ -64,17 +65,31 @@ def _check_splits(configuration, splits):
                 ) from None
 
 
-def _test(configuration, parts, split, feature_mean):
+def _test(configuration, parts, splits, feature_mean):
     """Returns the few-shot accuracies of the test classes and, with a classifier, the scores of Table 1."""
+    split = splits["test"]
     features = evaluation.extract_features(parts.backbone, split.images)
+    arguments = {
+        **few_shot_arguments(configuration),
+        "feature_transforms": evaluation.FEATURE_TRANSFORMS,
+        "mean": feature_mean,
+    }
+    lams = None
+    if "laplacian_shot" in configuration.test_classifiers:
+        if "val" in splits:
+            val_features = evaluation.extract_features(parts.backbone, splits["val"].images)
+            lams = evaluation.choose_lams(val_features, splits["val"].labels, **arguments)
+        else:
+            logging.warning("No val split to choose LaplacianShot's λ on: going on with 0.7.")
     results = {
         "accuracies": evaluation.few_shot_accuracies(
             features,
             split.labels,
             "test",
             episodes=configuration.test_episodes,
-            mean=feature_mean,
-            **few_shot_arguments(configuration),
+            classifiers=configuration.test_classifiers,
+            lams=lams,
+            **arguments,
         )
     }
     if parts.classifier is not None:
@@ -126,7 +141,7 @@ def train(configuration, splits=None, backbone=None):
     export(parts, feature_mean, directory)
     results = {
         "accuracies": [],
-        **(_test(configuration, parts, splits["test"], feature_mean) if "test" in splits else {}),
+        **(_test(configuration, parts, splits, feature_mean) if "test" in splits else {}),
         "loss": configuration.loss_name,
         "best": {"step": int(checkpoints.best_step), "validation_accuracy": float(checkpoints.best_score)}
         if "val" in splits

@@ -83,3 +83,25 @@ def test_other_labels_are_an_error(labels, received):
 def test_labels_without_a_class_name_are_an_error(labels, received):
     with pytest.raises(ValueError, match=rf"`labels` must lie in 0\.\.1.*Received: {received}"):
         Split(IMAGES, labels, NAMES)
+
+
+@pytest.mark.parametrize(
+    ("classes", "fraction", "held_out"),
+    [(10, 0.1, [5]), (10, 0.2, [2, 7]), (4, 0.5, [1, 3]), (3, 0.01, [1]), (2, 0.99, [1]), (3, 0.9, [0, 2])],
+)
+def test_classes_are_held_out_evenly(classes, fraction, held_out):
+    images = np.arange(classes * 3, dtype=np.uint8).reshape(-1, 1, 1, 1) * np.ones((1, 2, 2, 3), np.uint8)
+    labels = np.tile(np.arange(classes), 3)
+    names = tuple(f"class {label}" for label in range(classes))
+    train, val = Split(images, labels, names).hold_out(fraction)
+    assert val.class_names == tuple(f"class {label}" for label in held_out)
+    assert set(train.class_names) == set(names) - set(val.class_names)
+    assert len(train.labels) + len(val.labels) == len(labels)
+    for part in (train, val):
+        for image, label in zip(part.images, part.labels, strict=True):
+            assert part.class_names[label] == names[labels[image[0, 0, 0]]]
+
+
+def test_one_class_cannot_be_divided():
+    with pytest.raises(ValueError, match="at least 2. Received: 1"):
+        Split(np.zeros((1, 2, 2, 3), np.uint8), [0], ("only",)).hold_out(0.5)

@@ -5,9 +5,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from dsl_tf.configuration import EvaluationConfiguration
+from dsl_tf.data import prepared
 from dsl_tf.errors import UserError
+from dsl_tf.evaluation.run import evaluate_run
 from dsl_tf.training import train
-from tests.images import SIZE, striped_split, striped_splits, tiny_backbone, tiny_configuration
+from tests.images import SIZE, striped_split, striped_splits, tiny_backbone, tiny_configuration, write_cifar_fs
 
 
 def metrics(directory):
@@ -202,3 +205,48 @@ def test_a_diverging_run_stops_with_its_earlier_checkpoint(tmp_path):
         if name.endswith("VARIABLE_VALUE"):
             value = reader.get_tensor(name)
             assert value.dtype.kind not in "f" or np.isfinite(value).all()
+
+
+@pytest.mark.parametrize("in_memory", [True, False])
+def test_a_named_data_set_trains_and_is_evaluated_from_disk_as_from_memory(tmp_path, monkeypatch, in_memory):
+    write_cifar_fs(tmp_path / "source")
+    monkeypatch.setattr(prepared, "_IN_MEMORY_BYTES", 2**30 if in_memory else 0)
+    configuration = tiny_configuration(
+        tmp_path / "run",
+        dataset="cifar_fs",
+        data_dir=str(tmp_path / "source"),
+        cache_dir=str(tmp_path / "cache"),
+        image_size=SIZE,
+        allow_partial=True,
+        integration="sum",
+        test_queries=1,
+        shots=2,
+    )
+    results = train(configuration, backbone=tiny_backbone())
+    assert results["splits"]["train"] == {"images": 192, "classes": 64}
+    assert {entry["split"] for entry in results["accuracies"]} == {"test"}
+    entries = evaluate_run(
+        EvaluationConfiguration(run_dir=str(tmp_path / "run"), ways=3, shots=(1, 2), queries=1, episodes=50)
+    )
+    assert [entry["accuracy"] for entry in entries] == [entry["accuracy"] for entry in results["accuracies"]]
+
+
+def test_laplacian_shot_is_tested_with_the_lam_chosen_on_val(tmp_path, caplog):
+    changes = {"test_classifiers": ("nearest_centroid", "laplacian_shot"), "epochs": 1}
+    results = train(tiny_configuration(tmp_path / "a", **changes), striped_splits(), tiny_backbone())
+    lams = [entry["lam"] for entry in results["accuracies"] if entry["classifier"] == "laplacian_shot"]
+    assert len(lams) == 6 and set(lams) <= {0.1, 0.3, 0.5, 0.7, 0.8, 1.0, 1.2, 1.5}
+    splits = striped_splits()
+    del splits["val"]
+    results = train(tiny_configuration(tmp_path / "b", **changes), splits, tiny_backbone())
+    assert {entry["lam"] for entry in results["accuracies"] if "lam" in entry} == {0.7}
+    assert "No val split" in caplog.text
+
+
+def test_the_scores_of_the_validation_classes_are_logged(tmp_path):
+    train(tiny_configuration(tmp_path / "sum"), striped_splits(), tiny_backbone())
+    for line in metrics(tmp_path / "sum"):
+        for name in ("classifier_subspace", "complement"):
+            assert 0 < line[f"val_discriminant_score_{name}"] < 1
+    train(tiny_configuration(tmp_path / "metric", classification_loss="none"), striped_splits(), tiny_backbone())
+    assert not any("val_discriminant" in name for line in metrics(tmp_path / "metric") for name in line)

@@ -1,0 +1,85 @@
+"""Which format of a data set lies in a folder, and whether it holds the published classes and images."""
+
+import os
+import pathlib
+
+import numpy as np
+from absl import logging
+
+from dsl_tf.data.class_lists import IMAGE_COUNTS, class_list
+from dsl_tf.data.formats import cifar_fs, cub, meta_inat, mini_imagenet, tiered_imagenet
+from dsl_tf.errors import UserError
+
+FORMATS = {
+    "mini_imagenet": mini_imagenet.FORMATS,
+    "tiered_imagenet": tiered_imagenet.FORMATS,
+    "cub": cub.FORMATS,
+    "cifar_fs": cifar_fs.FORMATS,
+    "meta_inat": meta_inat.FORMATS,
+}
+
+
+def recognise(dataset, folder):
+    """Finds the format of a data set that lies in a folder.
+
+    Args:
+        dataset: a key of `FORMATS`.
+        folder: the folder.
+
+    Returns:
+        A `Format`.
+
+    Raises:
+        UserError: where there is no such folder or it holds none of the formats.
+    """
+    folder = pathlib.Path(folder)
+    if not folder.is_dir():
+        found = "is a file" if folder.exists() else "does not exist"
+        raise UserError(
+            f"--data_dir must be a folder with {dataset}. Received: {str(folder)!r}, which {found}. Check the path."
+        )
+    for candidate in FORMATS[dataset]:
+        if candidate.is_in(folder):
+            return candidate
+    names = sorted(entry.name for entry in os.scandir(folder) if not entry.name.startswith("."))
+    shown = ", ".join(map(repr, names[:5])) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+    wanted = "; or ".join(candidate.files for candidate in FORMATS[dataset])
+    raise UserError(
+        f"--data_dir={str(folder)!r} must hold {dataset} in one of its formats: {wanted}. "
+        f"Received: {shown or 'an empty folder'}. Check the path."
+    )
+
+
+def check_published(dataset, splits, allow_partial):
+    """Compares classes and image counts with the published ones.
+
+    Args:
+        dataset: a key of `FORMATS`.
+        splits: a dict from split to `RawSplit`.
+        allow_partial: whether missing images are a warning rather than an error.
+
+    Raises:
+        UserError: where classes are missing or others are there, images are missing, or there are too many.
+    """
+    published = class_list(dataset)
+    for name, split in splits.items():
+        classes = int(split.labels.max()) + 1 if split.class_names is None else len(split.class_names)
+        if classes != len(published[name]):
+            raise UserError(
+                f"The {name} split of {dataset} must have {len(published[name])} classes. Received: {classes}. "
+                "Check that the files are of this data set and this split."
+            )
+        expected = IMAGE_COUNTS.get(dataset, {}).get(name)
+        found = len(split.labels)
+        if expected is None or found == expected:
+            continue
+        message = f"The {name} split of {dataset} must have {expected:,} images (Table 2). Received: {found:,}"
+        counts = np.bincount(split.labels, minlength=classes)
+        fewest = int(counts.argmin())
+        class_name = fewest if split.class_names is None else split.class_names[fewest]
+        message += f", with from {counts[fewest]} (class {class_name!r}) to {counts.max()} a class."
+        if found > expected:
+            raise UserError(f"{message} Remove what does not belong to it.")
+        if not allow_partial:
+            raise UserError(f"{message} Complete the data, or accept what is there with --allow_partial.")
+        logging.warning("%s Going on with these.", message)

@@ -1,0 +1,58 @@
+"""Images that stay encoded on disk and are read by position, as an array is."""
+
+import concurrent.futures
+import os
+
+import numpy as np
+import tensorflow as tf
+from array_record.python.array_record_data_source import ArrayRecordDataSource
+
+from dsl_tf.data.decoding import decode_png
+
+_FEATURES = {"image": tf.io.FixedLenFeature([], tf.string)}
+# Decoding leaves Python's lock, and more threads than this wait for it again.
+_MOST_THREADS = 16
+
+
+class StoredImages:
+    """The PNG images of ArrayRecord files; indexing with integers or a slice reads and decodes them.
+
+    Args:
+        paths: the files, with serialised `tf.train.Example`s that have a feature `image`.
+        image_size: the side of the images, in pixels.
+        rows: the positions in the files that count, integers `[n]`; None for all.
+    """
+
+    dtype = np.dtype(np.uint8)
+    ndim = 4
+
+    def __init__(self, paths, image_size, rows=None):
+        self._paths = [os.fspath(path) for path in paths]
+        self._source = ArrayRecordDataSource(self._paths)
+        self._rows = np.arange(len(self._source)) if rows is None else rows
+        self.shape = (len(self._rows), image_size, image_size, 3)
+
+    def __len__(self):
+        return len(self._rows)
+
+    def __getitem__(self, index):
+        positions = np.arange(len(self))[index]
+        encoded = self.encoded(np.atleast_1d(positions))
+        images = np.empty((len(encoded), *self.shape[1:]), self.dtype)
+        with concurrent.futures.ThreadPoolExecutor(min(os.cpu_count() or 1, _MOST_THREADS)) as pool:
+            for row, image in enumerate(pool.map(decode_png, encoded)):
+                images[row] = image
+        return images if np.ndim(positions) else images[0]
+
+    def encoded(self, positions):
+        """Returns the bytes of the PNG files at positions, an array of objects `[n]`."""
+        if not len(positions):
+            return np.array([], dtype=object)
+        records = self._source.__getitems__(self._rows[positions].tolist())
+        # Here and not on a GPU: strings live on the CPU.
+        with tf.device("CPU"):
+            return tf.io.parse_example(records, _FEATURES)["image"].numpy()
+
+    def take(self, positions):
+        """Returns the images at positions, still on disk."""
+        return StoredImages(self._paths, self.shape[1], self._rows[positions])
