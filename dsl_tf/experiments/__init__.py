@@ -1,0 +1,15 @@
+"""The experiments of the paper: its published numbers, its trainings and their flagfiles."""
+
+from dsl_tf.experiments.cells import BASE, BATCH_SHAPES, FEATURE_TRANSFORMS, Cell, cells, configuration
+from dsl_tf.experiments.published import DISCRIMINANT_SCORES, published
+
+__all__ = [
+    "BASE",
+    "BATCH_SHAPES",
+    "DISCRIMINANT_SCORES",
+    "FEATURE_TRANSFORMS",
+    "Cell",
+    "cells",
+    "configuration",
+    "published",
+]
