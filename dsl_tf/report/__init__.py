@@ -2,5 +2,6 @@
 
 from dsl_tf.report.figure import draw_accuracies
 from dsl_tf.report.table import accuracy_table, results_summary
+from dsl_tf.report.writing import write_report
 
-__all__ = ["accuracy_table", "draw_accuracies", "results_summary"]
+__all__ = ["accuracy_table", "draw_accuracies", "results_summary", "write_report"]

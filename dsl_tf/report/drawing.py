@@ -1,0 +1,176 @@
+"""SVG drawings in a light and a dark version, the same bytes for the same numbers."""
+
+import base64
+import dataclasses
+import io
+import re
+
+import matplotlib
+from matplotlib.figure import Figure
+
+# Inches. As wide as the page of a phone, so that the letters stay as large there; wider pages have several abreast.
+_WIDTH = 3.5
+
+# Okabe and Ito's colours, which colour-blind readers tell apart; lighter ones on dark.
+_LIGHT = {
+    "text": "#1c1c1e",
+    "grid": "#d5d5da",
+    "alone": "#5f5f66",
+    "sum": "#c24e00",
+    "direct": "#0072b2",
+    "spectral": "#007a5a",
+    "other": "#a3507f",
+}
+_DARK = {
+    "text": "#ececf0",
+    "grid": "#48484e",
+    "alone": "#b4b4bc",
+    "sum": "#f0a040",
+    "direct": "#62b8f0",
+    "spectral": "#3cc79a",
+    "other": "#dd92bd",
+}
+
+_DECIMALS = re.compile(r"(\.\d{3})\d+")
+_COMMENTS = re.compile(r"<!--.*?-->", re.DOTALL)
+_SPACES = re.compile(r"\s*\n\s*")
+
+
+@dataclasses.dataclass(frozen=True)
+class Panel:
+    """A drawing.
+
+    Args:
+        caption: what it shows, text.
+        alternative: its numbers in words, for who cannot see it.
+        light, dark: the SVG.
+        width, height: in CSS pixels.
+    """
+
+    caption: str
+    alternative: str
+    light: str
+    dark: str
+    width: int
+    height: int
+
+
+def _settings(colors):
+    return {
+        # Drawn as outlines: the reader's fonts play no part.
+        "svg.fonttype": "path",
+        # In place of a random one.
+        "svg.hashsalt": "dsl_tf",
+        "font.family": "DejaVu Sans",
+        "font.size": 8.5,
+        "axes.titlesize": 9,
+        "axes.labelsize": 8.5,
+        "text.color": colors["text"],
+        "axes.edgecolor": colors["grid"],
+        "axes.labelcolor": colors["text"],
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "xtick.color": colors["text"],
+        "ytick.color": colors["text"],
+        "axes.facecolor": "none",
+        "figure.facecolor": "none",
+        "savefig.facecolor": "none",
+        "grid.color": colors["grid"],
+        "grid.linewidth": 0.6,
+        "lines.linewidth": 1.5,
+    }
+
+
+def _svg(draw, colors, height):
+    with matplotlib.rc_context():
+        # Whatever the reader's matplotlibrc says.
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update(_settings(colors))
+        figure = Figure(figsize=(_WIDTH, height), layout="constrained")
+        draw(figure, colors)
+        file = io.StringIO()
+        figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
+    # A page may hold hundreds: thousandths of a point, comments and indentation are half of the bytes.
+    return _SPACES.sub("\n", _COMMENTS.sub("", _DECIMALS.sub(r"\1", file.getvalue())))
+
+
+def panel(draw, height, caption, alternative):
+    """Draws a panel twice.
+
+    Args:
+        draw: a function of a Matplotlib figure and of a dict of colours, by the names of `color_of`, `text` and `grid`.
+        height: in inches.
+        caption, alternative: as in `Panel`.
+
+    Returns:
+        A `Panel`.
+    """
+    light, dark = (_svg(draw, colors, height) for colors in (_LIGHT, _DARK))
+    return Panel(caption, alternative, light, dark, round(96 * _WIDTH), round(96 * height))
+
+
+def data_uri(svg):
+    """Returns an SVG as a `data:` address."""
+    return "data:image/svg+xml;base64," + base64.b64encode(svg.encode("utf-8")).decode("ascii")
+
+
+def apart(positions, distance):
+    """Moves labels apart that would lie on each other, as little as keeps their order.
+
+    Args:
+        positions: where the labels belong, floats.
+        distance: the least distance between two.
+
+    Returns:
+        A list of positions in the order given.
+    """
+    order = sorted(range(len(positions)), key=lambda index: positions[index])
+    # Clusters of labels that touch: [sum of their wishes, indices].
+    clusters = []
+    for index in order:
+        clusters.append([positions[index], [index]])
+        while len(clusters) > 1 and _bottom(clusters[-1], distance) - _top(clusters[-2], distance) < distance:
+            total, members = clusters.pop()
+            clusters[-1][0] += total
+            clusters[-1][1] += members
+    moved = list(positions)
+    for cluster in clusters:
+        for place, index in enumerate(cluster[1]):
+            moved[index] = _bottom(cluster, distance) + place * distance
+    return moved
+
+
+def label_right(axes, labels, label_height):
+    """Names lines at the right edge of their axes, each name led to its line's end.
+
+    Args:
+        axes: the Matplotlib axes; their limits must be final.
+        labels: tuples (where the line ends, name, colour).
+        label_height: of a line of letters, as a fraction of the axes' height.
+    """
+    low, high = axes.get_ylim()
+    axes.set_ylim(low, high)
+    transform = axes.get_yaxis_transform()
+    places = apart([end for end, _, _ in labels], label_height * (high - low))
+    for place, (end, name, color) in zip(places, labels, strict=True):
+        axes.plot((1, 1.05), (end, place), color=color, linewidth=0.6, transform=transform, clip_on=False)
+        axes.annotate(name, (1.07, place), xycoords=transform, color=color, va="center", annotation_clip=False)
+
+
+def _bottom(cluster, distance):
+    total, members = cluster
+    return total / len(members) - distance * (len(members) - 1) / 2
+
+
+def _top(cluster, distance):
+    return _bottom(cluster, distance) + distance * (len(cluster[1]) - 1)
+
+
+def color_of(configuration):
+    """Returns the name of the colour of a training's loss: alone, sum, direct, spectral or other."""
+    if "none" in (configuration.classification_loss, configuration.metric_loss):
+        return "alone"
+    if configuration.classifier != "linear":
+        return "other"
+    names = {"sum": "sum", "direct_sum": "direct", "spectral_sum": "spectral"}
+    return names.get(configuration.integration, "other")

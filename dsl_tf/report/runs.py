@@ -1,0 +1,163 @@
+"""Run directories as a report reads them: found below folders, checked, and never the end of the report."""
+
+import dataclasses
+import json
+import os
+import pathlib
+
+from dsl_tf import run_directory
+from dsl_tf.configuration import TrainingConfiguration
+from dsl_tf.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """A run directory.
+
+    Args:
+        directory: its path, below the folder as it was given.
+        configuration: its `TrainingConfiguration`; None where it is unreadable.
+        results: what `results.json` holds, checked; None where the run is unfinished or unreadable.
+        metrics: the dicts of `metrics.jsonl`, of finite numbers alone.
+        problem: why it is unreadable, in one line; None where it is not.
+    """
+
+    directory: str
+    configuration: TrainingConfiguration | None = None
+    results: dict | None = None
+    metrics: tuple = ()
+    problem: str | None = None
+
+    @property
+    def state(self):
+        """`"finished"`, `"unfinished"` or `"unreadable"`."""
+        if self.problem is not None:
+            return "unreadable"
+        return "unfinished" if self.results is None else "finished"
+
+    @property
+    def validation_accuracy(self):
+        """The best mean accuracy of the validations, a fraction; None without a validation split."""
+        best = self.results and self.results.get("best")
+        return best["validation_accuracy"] if best else None
+
+
+def _is_number(value, low=0, high=1):
+    # NaN compares False; integers may be too large for a float, but not between these limits.
+    return isinstance(value, int | float) and not isinstance(value, bool) and low <= value <= high
+
+
+def _is_text_map(value):
+    return isinstance(value, dict) and all(isinstance(item, str) for item in value.values())
+
+
+def _is_accuracy(entry):
+    return (
+        isinstance(entry, dict)
+        and all(isinstance(entry.get(name), str) for name in ("split", "classifier", "feature_transform"))
+        and all(
+            isinstance(entry.get(name), int) and _is_number(entry[name], 1, 10**9)
+            for name in ("ways", "shots", "queries", "episodes")
+        )
+        and _is_number(entry.get("accuracy"))
+        and _is_number(entry.get("half_width"))
+    )
+
+
+# What a report reads of results.json: the name, its check, and whether a run may lack it.
+_CHECKS = {
+    "accuracies": (lambda value: isinstance(value, list) and all(map(_is_accuracy, value)), False),
+    "best": (lambda value: isinstance(value, dict) and _is_number(value.get("validation_accuracy")), True),
+    "discriminant_scores": (
+        lambda value: (
+            isinstance(value, dict)
+            and all(_is_number(value.get(name)) for name in ("classifier_subspace", "complement"))
+        ),
+        True,
+    ),
+    "source": (lambda value: isinstance(value, str), True),
+    "versions": (_is_text_map, True),
+}
+
+
+def _read_results(directory):
+    results = run_directory.read_results(directory)
+    if results is None:
+        return None
+    for name, (is_right, may_lack) in _CHECKS.items():
+        value = results.get(name) if isinstance(results, dict) else None
+        if not (value is None and may_lack) and not is_right(value):
+            raise UserError(f"{run_directory.RESULTS} has no {name!r} of the form that a run writes.")
+    return results
+
+
+def _read_metrics(directory):
+    """Reads the lines that can be read; the last one may be cut off."""
+    try:
+        lines = (directory / run_directory.METRICS).read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return ()
+    metrics = []
+    for line in lines:
+        try:
+            record = json.loads(line)
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(record, dict) and _is_number(record.get("epoch"), 0, 10**9):
+            metrics.append({name: value for name, value in record.items() if _is_number(value, -1e30, 1e30)})
+    return tuple(metrics)
+
+
+def read_run(directory):
+    """Reads a run directory, whatever state it is in.
+
+    Returns:
+        A `Run`; what is wrong with it is its `problem`.
+    """
+    path = pathlib.Path(directory)
+    try:
+        configuration = run_directory.read_configuration(path)
+        return Run(str(directory), configuration, _read_results(path), _read_metrics(path))
+    except (UserError, OSError) as error:
+        return Run(str(directory), problem=" ".join(str(error).split()))
+    except RecursionError:
+        return Run(str(directory), problem=f"{run_directory.RESULTS} is nested too deeply.")
+
+
+def _directories_below(folder):
+    """Finds run directories at any depth, in the order of their names; folders that cannot be read are among them."""
+    unreadable = []
+    found = []
+    for directory, folders, files in os.walk(folder, onerror=unreadable.append):
+        folders.sort()
+        if run_directory.FLAGFILE in files or run_directory.RESULTS in files:
+            found.append(directory)
+            # Its checkpoints are no runs.
+            folders.clear()
+    return sorted([*found, *(error.filename for error in unreadable)])
+
+
+def find_runs(folders):
+    """Reads the runs in folders, each once.
+
+    Args:
+        folders: paths of run directories, or of folders with run directories at any depth.
+
+    Returns:
+        A tuple of `Run`, in the order of the folders and of the paths below them.
+
+    Raises:
+        UserError: where a folder is none, or none of them holds a run.
+    """
+    runs = {}
+    for folder in folders:
+        if not os.path.isdir(folder):
+            raise UserError(f"--runs must be directories that exist. Received: {folder!r}. Check the path.")
+        for directory in _directories_below(folder):
+            runs.setdefault(os.path.realpath(directory), directory)
+    if not runs:
+        raise UserError(
+            f"--runs must hold a run: a directory with {run_directory.FLAGFILE}. "
+            f"Received: {','.join(folders)}. Give the output_dir of a run_train.py, or a folder above it."
+        )
+    return tuple(map(read_run, runs.values()))

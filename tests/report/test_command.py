@@ -1,0 +1,125 @@
+"""`python -m dsl_tf.report` as users run it."""
+
+import csv
+import os
+import subprocess
+import sys
+
+import pytest
+
+from dsl_tf.configuration import ReportConfiguration
+from dsl_tf.errors import UserError
+from dsl_tf.report import write_report
+from tests.report.made_runs import accuracy, epoch_record, make_run
+
+FILES = ("report.csv", "report.html", "report.md", "report.tex")
+
+
+def run(cwd, *arguments, **environment):
+    return subprocess.run(
+        [sys.executable, "-m", "dsl_tf.report", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        cwd=cwd,
+        check=False,
+        env={**os.environ, **environment},
+    )
+
+
+@pytest.fixture
+def runs(tmp_path):
+    folder = tmp_path / "runs"
+    for seed in range(2):
+        make_run(folder / f"seed{seed}", [accuracy(64 + seed)], 0.6, [epoch_record(1), epoch_record(2)], seed=seed)
+    make_run(folder / "unfinished", finished=False)
+    make_run(folder / "damaged")
+    (folder / "damaged" / "results.json").write_text('{"accuracies": [')
+    return folder
+
+
+def test_it_writes_four_files_and_says_so(runs, tmp_path):
+    process = run(tmp_path, f"--runs={runs}", f"--output_dir={tmp_path / 'deep' / 'report'}")
+    assert process.returncode == 0, process.stderr
+    assert "4 runs: 2 finished, 1 unfinished, 1 unreadable." in process.stdout
+    assert sorted(path.name for path in (tmp_path / "deep" / "report").iterdir()) == sorted(FILES)
+    assert str(tmp_path / "deep" / "report" / "report.html") in process.stdout
+
+
+def test_the_same_runs_give_the_same_bytes(runs, tmp_path):
+    for name, seed in (("a", "1"), ("b", "2")):
+        process = run(
+            tmp_path,
+            f"--runs={runs}",
+            f"--output_dir={tmp_path / name}",
+            PYTHONHASHSEED=seed,
+            MPLCONFIGDIR=str(tmp_path),
+        )
+        assert process.returncode == 0, process.stderr
+        # As a reader's own settings of Matplotlib, for the second one.
+        (tmp_path / "matplotlibrc").write_text("xtick.direction: in\naxes.grid: True\nlines.linewidth: 9\n")
+    for name in FILES:
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+
+
+def test_tables_are_chosen(runs, tmp_path):
+    write_report(ReportConfiguration(runs=(str(runs),), output_dir=str(tmp_path), tables=(6, 3)))
+    with (tmp_path / "report.csv").open(newline="") as file:
+        assert list(dict.fromkeys(row["table"] for row in csv.DictReader(file))) == ["3", "6"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], ["--runs"]),
+        (["--runs={tmp}/none"], ["--runs", "none"]),
+        (["--runs={runs}", "--feature_transform=l3"], ["--feature_transform=l3"]),
+    ],
+)
+def test_a_users_mistake_is_one_line_and_exit_code_2(runs, tmp_path, arguments, words):
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    process = run(empty, *(argument.format(tmp=empty, runs=runs) for argument in arguments))
+    assert process.returncode == 2, process.stderr
+    (line,) = process.stderr.splitlines()
+    assert line.startswith("error: ") and all(word in line for word in words), line
+    assert list(empty.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"runs": ("",)}, ["--runs"]),
+        ({"runs": ("{tmp}",)}, ["--runs", "run.flags"]),
+        ({"tables": (7,)}, ["--tables", "at most 6", "7"]),
+        ({"tables": ()}, ["--tables"]),
+        ({"output_dir": "{tmp}/file"}, ["--output_dir", "file"]),
+    ],
+)
+def test_other_mistakes_are_told_too(runs, tmp_path, changes, words):
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    (empty / "file").write_text("in the way")
+    values = {"runs": (str(runs),), "output_dir": str(empty / "report"), **changes}
+    values["runs"] = tuple(path.format(tmp=empty) for path in values["runs"])
+    values["output_dir"] = values["output_dir"].format(tmp=empty)
+    with pytest.raises(UserError) as error:
+        write_report(ReportConfiguration(**values))
+    assert all(word in str(error.value) for word in words) and "\n" not in str(error.value)
+    assert [path.name for path in empty.iterdir()] == ["file"]
+
+
+def test_help_lists_the_flags(tmp_path):
+    process = run(tmp_path, "--help")
+    assert "--runs" in process.stdout and "--feature_transform" in process.stdout
+
+
+def test_a_folder_that_cannot_be_written_is_told(runs, tmp_path):
+    (tmp_path / "report.md").mkdir()
+    with pytest.raises(UserError, match="--output_dir"):
+        write_report(ReportConfiguration(runs=(str(runs),), output_dir=str(tmp_path)))
+
+
+def test_a_report_does_not_wait_for_tensorflow():
+    script = "import sys; from dsl_tf.report import write_report; assert 'tensorflow' not in sys.modules"
+    subprocess.run([sys.executable, "-c", script], check=True)
