@@ -1,0 +1,163 @@
+"""Runs the experiments of the paper's tables, those excepted that were run before: `python -m dsl_tf.reproduce`."""
+
+import os
+import pathlib
+import re
+import shlex
+import signal
+import subprocess
+import sys
+
+from dsl_tf import flagfiles, run_directory
+from dsl_tf.configuration import EvaluationConfiguration, ReportConfiguration
+from dsl_tf.errors import UserError
+from dsl_tf.experiments import cells, configuration
+
+# What the cells decide.
+CELL_FLAGS = ("dataset", "seed", "output_dir")
+
+_SCRIPTS = {"run_train.py": "train", "run_eval.py": "evaluate"}
+
+
+def planned_runs(reproduction, changes):
+    """Lists the trainings behind the tables, each once.
+
+    Args:
+        reproduction: a `ReproductionConfiguration`.
+        changes: further fields of `TrainingConfiguration` for all of them, by name; `{dataset}` in `data_dir` stands
+            for the name of the data set.
+
+    Returns:
+        A dict from `TrainingConfiguration` to the few-shot classifiers that the tables ask for.
+
+    Raises:
+        UserError: for unknown rows or batch shapes, or values out of their limits.
+    """
+    chosen = [cell for table in reproduction.table for cell in cells(table, reproduction.datasets)]
+    if reproduction.rows is not None:
+        known = sorted({cell.slug for cell in chosen})
+        unknown = sorted(set(reproduction.rows) - set(known))
+        if unknown:
+            raise UserError(f"--rows must be among {', '.join(known)}. Received: {', '.join(unknown)}.")
+        chosen = [cell for cell in chosen if cell.slug in reproduction.rows]
+    shapes = [_shape(text) for text in reproduction.batch_shapes] if reproduction.batch_shapes else [{}]
+    runs = {}
+    for cell in chosen:
+        of_cell = dict(changes)
+        if of_cell.get("data_dir"):
+            of_cell["data_dir"] = of_cell["data_dir"].replace("{dataset}", cell.dataset)
+        for shape in shapes:
+            for seed in reproduction.seeds:
+                run = configuration(cell, seed, reproduction.runs, **{**of_cell, **shape})
+                runs.setdefault(run, set()).add(cell.classifier)
+    return runs
+
+
+def _shape(text):
+    match = re.fullmatch(r"(\d+)[x×](\d+)", text)
+    if not match:
+        raise UserError(f"--batch_shapes must be a list of N×K such as 64x8. Received: {text!r}.")
+    return {"ways": int(match[1]), "shots": int(match[2])}
+
+
+def _steps_left(run, classifiers):
+    """Returns what is left to do for a run: pairs of a script and its flags."""
+    if not pathlib.Path(run.output_dir).is_dir():
+        return [("run_train.py", flagfiles.to_lines(run, with_defaults=False))]
+    directory = run_directory.open_directory(run)
+    results = run_directory.read_results(directory)
+    if results is None:
+        return [("run_train.py", flagfiles.to_lines(run, with_defaults=False))]
+    measured = {entry["classifier"] for entry in results["accuracies"] if entry["split"] == "test"}
+    missing = sorted(classifiers - measured)
+    if not missing or "test" not in results.get("splits", {}):
+        return []
+    # The episodes of the run's own test, so that both classifiers answer the same queries.
+    evaluation = EvaluationConfiguration(
+        run_dir=run.output_dir,
+        classifiers=missing,
+        ways=run.test_ways,
+        shots=run.test_shots,
+        queries=run.test_queries,
+        episodes=run.test_episodes,
+        seed=run.seed,
+    )
+    return [("run_eval.py", flagfiles.to_lines(evaluation, with_defaults=False))]
+
+
+def _run(script, arguments):
+    """Runs one of the project's scripts in a process of its own: a crash, or memory kept, ends with it."""
+    # Not the script itself, which an installed package does not have.
+    code = f"from dsl_tf import command_line; command_line.{_SCRIPTS[script]}()"
+    environment = {"TF_CPP_MIN_LOG_LEVEL": "3", **os.environ}
+    process = subprocess.Popen([sys.executable, "-c", code, *arguments], env=environment)
+    # A scheduler's SIGTERM would end this process alone and leave the training behind.
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    try:
+        return process.wait()
+    finally:
+        signal.signal(signal.SIGTERM, before)
+        # Still there only where the waiting was interrupted.
+        process.terminate()
+        process.wait()
+
+
+def reproduce(reproduction, changes):
+    """Runs what is left of the paper's tables, one run after the other.
+
+    A run that fails is reported and the others go on; when the call is repeated, finished runs are skipped and the
+    interrupted one goes on.
+
+    Args:
+        reproduction: a `ReproductionConfiguration`.
+        changes: as in `planned_runs`.
+
+    Returns:
+        The directories of the runs that failed.
+
+    Raises:
+        UserError: as `planned_runs`.
+    """
+    runs = planned_runs(reproduction, changes)
+    failed = []
+    for number, (run, classifiers) in enumerate(runs.items(), start=1):
+        title = f"[{number}/{len(runs)}] {run.output_dir}"
+        try:
+            left = _steps_left(run, classifiers)
+        except UserError as error:
+            print(f"{title}: {error}", file=sys.stderr)
+            failed.append(run.output_dir)
+            continue
+        if reproduction.print_commands:
+            for script, arguments in left:
+                print(shlex.join(["python", script, *arguments]))
+            continue
+        print(f"{title}: {'running' if left else 'done before'}", flush=True)
+        for script, arguments in left:
+            code = _run(script, arguments)
+            if code:
+                print(f"{title}: failed with exit code {code}", file=sys.stderr, flush=True)
+                failed.append(run.output_dir)
+    return failed
+
+
+def report_on(reproduction):
+    """Writes the report of all runs below the folder of the run directories, into `report` there.
+
+    Args:
+        reproduction: a `ReproductionConfiguration`.
+
+    Returns:
+        What was run and where the files are, in lines of text.
+    """
+    # Here and not above: Matplotlib, for the last minute of hours.
+    from dsl_tf.report import write_report
+
+    output_dir = str(pathlib.Path(reproduction.runs) / "report")
+    return write_report(ReportConfiguration((reproduction.runs,), output_dir, reproduction.table))
+
+
+if __name__ == "__main__":
+    from dsl_tf import command_line
+
+    command_line.reproduce()
