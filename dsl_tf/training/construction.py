@@ -3,6 +3,7 @@
 import dataclasses
 
 import keras
+import numpy as np
 
 from dsl_tf import losses, models
 from dsl_tf.errors import UserError
@@ -36,6 +37,10 @@ def _build_classifier(configuration, dimensions, classes):
         kind = configuration.classifier.removesuffix("_basis")
         classifier = models.FixedSubspaceClassifier(classes, kind, seed=configuration.seed, name="classifier")
     classifier.build((None, dimensions))
+    if configuration.classification_loss == "bce" and classes > 1:
+        # Each of C classes is right for 1 of C images. From even odds, the first steps would push all logits down along
+        # the mean feature, and short trainings do not recover from that.
+        classifier.bias.assign(np.full(classes, -np.log(classes - 1), np.float32))
     return classifier
 
 
