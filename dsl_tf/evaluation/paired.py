@@ -1,0 +1,200 @@
+"""Differences in accuracy between runs that classified the same episodes, with paired confidence intervals.
+
+Which classes and images an episode draws makes it easy or hard for every network alike. The difference of two runs,
+episode by episode, is free of that, and its interval is narrower than those of the two accuracies make believe.
+
+There are two intervals, and neither holds what the other does:
+
+- over episodes: these trained networks, had other episodes been drawn;
+- over seeds: these episodes, had the networks been trained with other seeds.
+
+Both are 95% intervals of one difference each. Of twenty differences that are truly zero, one is outside on average.
+"""
+
+import dataclasses
+import math
+
+import numpy as np
+
+from dsl_tf.errors import UserError
+from dsl_tf.evaluation.accuracy import mean_and_half_width
+
+_NODES, _WEIGHTS = np.polynomial.legendre.leggauss(64)
+
+
+@dataclasses.dataclass(frozen=True)
+class PairedDifference:
+    """The first accuracy minus the second; all in fractions.
+
+    Args:
+        difference: the mean over seeds and episodes.
+        episodes_half_width: of the 95% interval over episodes, from the differences episode by episode.
+        seeds_half_width: of the 95% interval over seeds; None where one of both has a single seed.
+        independent_half_width: what `episodes_half_width` would be, had each its own episodes.
+    """
+
+    difference: float
+    episodes_half_width: float
+    seeds_half_width: float | None
+    independent_half_width: float
+
+
+@dataclasses.dataclass(frozen=True)
+class PairedMatrix:
+    """All differences between G groups of runs, row minus column; accuracies in fractions.
+
+    Args:
+        names: of the groups, a tuple of G.
+        episodes: E.
+        seed_accuracies: for each group the means over episodes, a tuple of G float64 `[S]`.
+        accuracies: means over seeds and episodes, float64 `[G]`.
+        half_widths: of the accuracies' own 95% intervals over episodes `[G]`.
+        differences: float64 `[G, G]`, antisymmetric.
+        episodes_half_widths, seeds_half_widths, independent_half_widths: as in `PairedDifference` `[G, G]`, symmetric
+            with zeros on the diagonal; NaN where there is no interval over seeds.
+    """
+
+    names: tuple
+    episodes: int
+    seed_accuracies: tuple
+    accuracies: np.ndarray
+    half_widths: np.ndarray
+    differences: np.ndarray
+    episodes_half_widths: np.ndarray
+    seeds_half_widths: np.ndarray
+    independent_half_widths: np.ndarray
+
+
+def student_quantile(degrees):
+    """Returns the 97.5% quantile of Student's t distribution, for any number of degrees of freedom from 1, a float."""
+    # With t = √ν·tan θ, the density of t becomes one of θ: cos θ to the power ν − 1, which quadrature finds easy.
+    scale = math.exp(math.lgamma((degrees + 1) / 2) - math.lgamma(degrees / 2)) / math.sqrt(math.pi)
+    # The quantile is largest at ν = 1, with 12.7.
+    low, high = 0.0, math.atan(13 / math.sqrt(degrees))
+    for _ in range(60):
+        middle = (low + high) / 2
+        inside = scale * middle * (_WEIGHTS @ np.cos(middle * (_NODES + 1) / 2) ** (degrees - 1))
+        low, high = (middle, high) if inside < 0.95 else (low, middle)
+    return math.sqrt(degrees) * math.tan(low)
+
+
+def _seeds_half_width(first, second, paired):
+    """Returns the half-width over seeds from each seed's mean accuracy, `[S]` and `[T]`, or None."""
+    if min(len(first), len(second)) < 2:
+        return None
+    if paired:
+        return float(student_quantile(len(first) - 1) * (first - second).std(ddof=1) / math.sqrt(len(first)))
+    variances = np.array([seeds.var(ddof=1) / len(seeds) for seeds in (first, second)])
+    total = variances.sum()
+    if total == 0:
+        return 0.0
+    # Welch's degrees of freedom, as shares of the total: squares of variances could be too small for a float.
+    degrees = 1 / ((variances / total) ** 2 @ [1 / (len(first) - 1), 1 / (len(second) - 1)])
+    return float(student_quantile(degrees) * math.sqrt(total))
+
+
+def _checked(accuracies, seeds):
+    """Returns accuracies `[S, E]` in the order of their seeds, and the seeds sorted, or None."""
+    accuracies = np.asarray(accuracies, np.float64)
+    if accuracies.ndim != 2 or accuracies.shape[0] < 1:
+        raise ValueError(f"Accuracies must have the shape [seeds, episodes]. Received: shape {accuracies.shape}.")
+    if accuracies.shape[1] < 2:
+        raise UserError(f"A confidence interval needs at least 2 episodes. Received: {accuracies.shape[1]}.")
+    if not np.isfinite(accuracies).all():
+        raise ValueError(f"Accuracies must be finite. Received: {(~np.isfinite(accuracies)).sum()} that are not.")
+    if seeds is None:
+        return accuracies, None
+    seeds = tuple(seeds)
+    if len(seeds) != len(accuracies) or len(set(seeds)) != len(seeds):
+        raise ValueError(f"Expected {len(accuracies)} distinct seeds, one a row of accuracies. Received: {seeds}.")
+    order = sorted(range(len(seeds)), key=lambda index: seeds[index])
+    return accuracies[order], tuple(seeds[index] for index in order)
+
+
+def paired_difference(first, second, first_seeds=None, second_seeds=None):
+    """Compares two runs, or two groups of runs that differ in nothing but the seed, on the same episodes.
+
+    The interval over episodes is 1.96 standard errors of the differences between the means over seeds. The interval
+    over seeds takes Student's quantile: where both groups have the same seeds, of the differences seed by seed;
+    otherwise Welch's, for two independent groups.
+
+    Args:
+        first, second: shares of queries classified correctly in each episode, `[E]`, or `[S, E]` with a row for each
+            seed; column by column the same episodes, of which only the number can be checked here.
+        first_seeds, second_seeds: the seeds of the rows; where None, seeds are not paired.
+
+    Returns:
+        A `PairedDifference`.
+
+    Raises:
+        UserError: where the numbers of episodes differ or are under 2.
+        ValueError: for other shapes, accuracies that are not finite, or seeds that do not match the rows.
+    """
+    first, first_seeds = _checked(np.atleast_2d(first), first_seeds)
+    second, second_seeds = _checked(np.atleast_2d(second), second_seeds)
+    if first.shape[1] != second.shape[1]:
+        raise UserError(
+            "Only runs on the same episodes can be compared. "
+            f"Received: {first.shape[1]} and {second.shape[1]} episodes."
+        )
+    difference, episodes_half_width = mean_and_half_width(first.mean(axis=0) - second.mean(axis=0))
+    return PairedDifference(
+        difference,
+        episodes_half_width,
+        _seeds_half_width(
+            first.mean(axis=1), second.mean(axis=1), first_seeds is not None and first_seeds == second_seeds
+        ),
+        math.hypot(*(mean_and_half_width(group.mean(axis=0))[1] for group in (first, second))),
+    )
+
+
+def comparison_matrix(groups, seeds=None):
+    """Compares every two of several groups of runs on the same episodes.
+
+    Args:
+        groups: a dict from at least two names to accuracies `[S, E]`, a row for each seed; S may differ between groups.
+        seeds: a dict from the same names to the seeds of the rows, or None, as in `paired_difference`.
+
+    Returns:
+        A `PairedMatrix`.
+
+    Raises:
+        UserError: for fewer than two groups, or where the numbers of episodes differ or are under 2.
+        ValueError: for other shapes, accuracies that are not finite, or seeds that do not match the rows.
+    """
+    if len(groups) < 2:
+        raise UserError(f"A comparison needs at least two runs. Received: {', '.join(groups) or 'none'}.")
+    if seeds is not None and set(seeds) != set(groups):
+        raise ValueError(f"Expected the seeds of {', '.join(groups)}. Received: those of {', '.join(seeds) or 'none'}.")
+    names = tuple(groups)
+    checked = [_checked(groups[name], seeds and seeds[name]) for name in names]
+    counts = {name: group.shape[1] for name, (group, _) in zip(names, checked, strict=True)}
+    if len(set(counts.values())) > 1:
+        received = ", ".join(f"{count} of {name}" for name, count in counts.items())
+        raise UserError(f"Only runs on the same episodes can be compared. Received numbers of episodes: {received}.")
+    differences, episodes, seeds_half_widths, independent = np.zeros((4, len(names), len(names)))
+    for row, (group, own_seeds) in enumerate(checked):
+        if len(group) < 2:
+            seeds_half_widths[row, row] = np.nan
+        for column, (other, other_seeds) in enumerate(checked[:row]):
+            pair = paired_difference(group, other, own_seeds, other_seeds)
+            # Two statements, since the difference alone changes its sign.
+            differences[row, column], differences[column, row] = pair.difference, -pair.difference
+            for matrix, half_width in (
+                (episodes, pair.episodes_half_width),
+                (seeds_half_widths, np.nan if pair.seeds_half_width is None else pair.seeds_half_width),
+                (independent, pair.independent_half_width),
+            ):
+                matrix[row, column] = matrix[column, row] = half_width
+    accuracies, half_widths = np.transpose([mean_and_half_width(group.mean(axis=0)) for group, _ in checked])
+    return PairedMatrix(
+        names,
+        checked[0][0].shape[1],
+        tuple(group.mean(axis=1) for group, _ in checked),
+        accuracies,
+        half_widths,
+        differences,
+        episodes,
+        seeds_half_widths,
+        independent,
+    )
