@@ -1,6 +1,8 @@
 """The commands: flags in, a run or an evaluation, one line for a user's mistake."""
 
+import contextlib
 import dataclasses
+import json
 import os
 import sys
 
@@ -9,6 +11,7 @@ from absl import app, flags, logging
 from dsl_tf import flagfiles
 from dsl_tf.configuration import (
     EvaluationConfiguration,
+    PredictionConfiguration,
     ReportConfiguration,
     ReproductionConfiguration,
     TrainingConfiguration,
@@ -80,11 +83,18 @@ def evaluate():
     """Runs an evaluation as the command line says."""
 
     def action(configuration):
-        from dsl_tf.evaluation.run import evaluate_run
-        from dsl_tf.report import accuracy_table
+        from dsl_tf.evaluation.run import evaluate
+        from dsl_tf.report.evaluation import evaluation_report, evaluation_text, write_evaluation
 
         _quieten()
-        print(accuracy_table(evaluate_run(configuration)))
+        # Progress and notes would be in the way of whoever reads the JSON.
+        with contextlib.redirect_stdout(sys.stderr) if configuration.json else contextlib.nullcontext():
+            evaluation = evaluate(configuration)
+            written = write_evaluation(evaluation, configuration.output_dir)
+        if configuration.json:
+            print(json.dumps(evaluation_report(evaluation)))
+        else:
+            print(f"{evaluation_text(evaluation)}\n\nWrote {', '.join(written)} in {configuration.output_dir}")
 
     _run(EvaluationConfiguration, action)
 
@@ -135,3 +145,21 @@ def report():
         print(write_report(configuration))
 
     _run(ReportConfiguration, action)
+
+
+def predict():
+    """Classifies images as the command line says."""
+
+    def action(configuration):
+        from dsl_tf import prediction
+
+        _quieten()
+        options = dataclasses.asdict(configuration)
+        output = options.pop("output")
+        prediction.check_output(output)
+        predictions = prediction.predict(**options)
+        prediction.write_predictions(predictions, output)
+        classified = sum(found.class_name is not None for found in predictions)
+        print(f"{classified:,} images classified, {len(predictions) - classified:,} cannot be read: {output!r}")
+
+    _run(PredictionConfiguration, action)

@@ -120,7 +120,7 @@ class TrainingConfiguration(_Checked):
     flip: bool | None = _option(None, "Mirror at random. Default: not for glyphs; turn it off for characters.")
     color_jitter: float = _option(0.0, "Range of brightness, contrast and saturation.", minimum=0, maximum=1)
     precision: str = _option("float32", "Precision of the backbone.", choices=PRECISIONS)
-    seed: int = _option(0, "Seed of weights, batches and episodes.", minimum=0)
+    seed: int = _option(0, "Seed of weights and batches.", minimum=0)
     validate_every: int | None = _option(
         None, "Epochs between few-shot validations. Default: 1/10 of --epochs, at least 1.", minimum=1
     )
@@ -197,14 +197,27 @@ class TrainingConfiguration(_Checked):
 
 @dataclasses.dataclass(frozen=True)
 class EvaluationConfiguration(_Checked):
-    """An evaluation of a finished run. Each field is a flag of `run_eval.py`; its help stands beside it.
+    """An evaluation of runs, a SavedModel or features. Each field is a flag of `run_eval.py`; its help is beside it.
 
     Raises:
-        UserError: for a value out of its limits.
+        UserError: for a value out of its limits, or nothing to evaluate.
     """
 
-    run_dir: str | None = _option(None, "Run directory that run_train.py wrote.")
+    run_dir: tuple = _option(
+        (), "Run directories that run_train.py wrote, a list; two or more are compared.", items=str
+    )
+    saved_model: str | None = _option(None, "Folder of a SavedModel, to be evaluated on --dataset.")
+    features: tuple = _option(
+        (),
+        "Files of features from anywhere, a list: .npz with features [n, d] and labels [n]; class_names, mean, "
+        "val_features and val_labels are used where they are there.",
+        items=str,
+    )
+    dataset: str = _option("glyphs", "Data set for --saved_model; runs know their own.")
     data_dir: str | None = _option(None, "Folder with the data. Default: where the run had it.")
+    image_size: int | None = _option(
+        None, "Height and width for --saved_model. Default: the data set's own.", minimum=8
+    )
     split: str = _option("test", "Split to evaluate.", choices=("train", "val", "test"))
     ways: int = _option(5, "Classes an episode.", minimum=2)
     shots: tuple = _option((1, 5), "Support images a class, a list.", minimum=1, items=int)
@@ -216,15 +229,33 @@ class EvaluationConfiguration(_Checked):
         choices=CLASSIFIERS,
         items=str,
     )
-    feature_transforms: tuple = _option(
-        ("none", "l2", "cl2"), "Feature transforms, a list.", choices=("none", "l2", "cl2"), items=str
+    feature_transforms: tuple | None = _option(
+        None,
+        "Feature transforms, a list. Default: none, l2 and, with the mean of training features, cl2.",
+        choices=("none", "l2", "cl2"),
+        items=str,
     )
     seed: int = _option(0, "Seed of the episodes.", minimum=0)
+    details: bool = _option(
+        False,
+        "Also retrieval metrics, accuracies in W's subspace and its complement, W's spectrum, confused classes and "
+        "TensorBoard's embedding projector.",
+    )
+    output_dir: str | None = _option(
+        None, "Folder for evaluation.json, episodes.npz and plots. Default: evaluation in the first --run_dir, or here."
+    )
+    json: bool = _option(False, "Print evaluation.json instead of a table.")
 
     def __post_init__(self):
         super().__post_init__()
-        if self.run_dir is None:
-            raise UserError("--run_dir must be a directory that run_train.py wrote. Received none.")
+        if not (self.run_dir or self.saved_model or self.features):
+            raise UserError(
+                "--run_dir must be directories that run_train.py wrote; or give --saved_model or --features. "
+                "Received none."
+            )
+        if self.output_dir is None:
+            folder = f"{self.run_dir[0]}/evaluation" if self.run_dir else "evaluation"
+            object.__setattr__(self, "output_dir", folder)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -276,3 +307,37 @@ class ReportConfiguration(_Checked):
             )
         if self.tables is not None and not self.tables:
             raise UserError("--tables must not be empty. Leave it out for those with a run.")
+
+
+@dataclasses.dataclass(frozen=True)
+class PredictionConfiguration(_Checked):
+    """A classification of images. Each field is a flag of `python -m dsl_tf.predict`; its help stands beside it.
+
+    Raises:
+        UserError: for a value out of its limits.
+    """
+
+    model: str | None = _option(None, "Run directory, or the folder of a SavedModel that dsl_tf exported.")
+    support_dir: str | None = _option(None, "Folder with a folder of a few images for each class.")
+    images_dir: str | None = _option(None, "Folder of the images to classify, at any depth.")
+    output: str = _option("predictions.csv", "CSV file to write: file, class, confidence.")
+    classifier: str = _option(
+        "nearest_centroid",
+        "Few-shot classifier. laplacian_shot looks at all images together, best with about as many of each class.",
+        choices=CLASSIFIERS,
+    )
+    feature_transform: str | None = _option(
+        None,
+        "Feature transform. Default: l2 for nearest_centroid, cl2 for laplacian_shot; cl2 needs a run directory.",
+        choices=("none", "l2", "cl2"),
+    )
+    lam: float = _option(0.7, "LaplacianShot's λ.", minimum=0)
+
+    def __post_init__(self):
+        super().__post_init__()
+        for name in ("model", "support_dir", "images_dir", "output"):
+            if not getattr(self, name):
+                raise UserError(f"--{name} must be given: {self.__dataclass_fields__[name].metadata['help']}")
+        if self.feature_transform is None:
+            transform = "cl2" if self.classifier == "laplacian_shot" else "l2"
+            object.__setattr__(self, "feature_transform", transform)

@@ -74,13 +74,12 @@ def _steps_left(run, classifiers):
         return []
     # The episodes of the run's own test, so that both classifiers answer the same queries.
     evaluation = EvaluationConfiguration(
-        run_dir=run.output_dir,
+        run_dir=(run.output_dir,),
         classifiers=missing,
         ways=run.test_ways,
         shots=run.test_shots,
         queries=run.test_queries,
         episodes=run.test_episodes,
-        seed=run.seed,
     )
     return [("run_eval.py", flagfiles.to_lines(evaluation, with_defaults=False))]
 

@@ -20,15 +20,23 @@ STATISTICS = "training_statistics.npz"
 CHECKPOINTS = "checkpoints"
 BEST_CHECKPOINT = "best_checkpoint"
 TENSORBOARD = "tensorboard"
+FEATURES = "features"
+EVALUATION = "evaluation"
+
+
+def mathematical_flags(configuration, without=()):
+    """Returns the flags that decide what a run computes, pairs of name and value; `without` names some to leave out."""
+    return tuple(
+        (field.name, getattr(configuration, field.name))
+        for field in dataclasses.fields(configuration)
+        if field.metadata["mathematical"] and field.name not in without
+    )
 
 
 def _different_flags(configuration, earlier):
     """The names of the flags on which two runs' mathematics differ."""
-    return [
-        field.name
-        for field in dataclasses.fields(configuration)
-        if field.metadata["mathematical"] and getattr(configuration, field.name) != getattr(earlier, field.name)
-    ]
+    pairs = zip(mathematical_flags(configuration), mathematical_flags(earlier), strict=True)
+    return [flag for (flag, value), (_, before) in pairs if value != before]
 
 
 def read_configuration(directory):
@@ -138,4 +146,4 @@ def read_results(directory):
 
 def write_results(directory, results):
     """Writes `results.json`, whole or not at all."""
-    write_text(directory / RESULTS, json.dumps(results, indent=1, allow_nan=False) + "\n")
+    write_text(pathlib.Path(directory) / RESULTS, json.dumps(results, indent=1, allow_nan=False) + "\n")

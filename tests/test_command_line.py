@@ -15,7 +15,7 @@ from PIL import Image
 
 from dsl_tf.configuration import EvaluationConfiguration
 from dsl_tf.errors import UserError
-from dsl_tf.evaluation.run import evaluate_run
+from dsl_tf.evaluation.run import evaluate
 from tests.images import striped_splits
 
 PROJECT = pathlib.Path(__file__).parent.parent
@@ -181,7 +181,7 @@ def test_a_damaged_run_is_told_in_one_line(finished_run, tmp_path, file, damage,
         (run_dir / file).write_bytes(damage)
     before = {path: path.read_bytes() for path in run_dir.rglob("*") if path.is_file()}
     with pytest.raises(UserError) as error:
-        evaluate_run(EvaluationConfiguration(run_dir=str(run_dir), ways=3, queries=5, shots=(1,), episodes=10))
+        evaluate(EvaluationConfiguration(run_dir=(str(run_dir),), ways=3, queries=5, shots=(1,), episodes=10))
     assert all(word in str(error.value) for word in words), error.value
     assert {path: path.read_bytes() for path in run_dir.rglob("*") if path.is_file()} == before
 

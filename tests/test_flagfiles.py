@@ -20,7 +20,7 @@ def parse(configuration, *arguments):
 
 def test_flags_have_the_defaults_of_the_configuration():
     assert parse(TrainingConfiguration) == TrainingConfiguration()
-    assert parse(EvaluationConfiguration, "--run_dir=x") == EvaluationConfiguration(run_dir="x")
+    assert parse(EvaluationConfiguration, "--run_dir=x") == EvaluationConfiguration(run_dir=("x",))
 
 
 def test_every_kind_of_flag_is_parsed():

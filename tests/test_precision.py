@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from dsl_tf.evaluation import episode_accuracies, laplacian_shot, nearest_centroid
+from dsl_tf.evaluation import episode_predictions, laplacian_shot, nearest_centroid
 from dsl_tf.precision import true_float32
 
 enabled = tf.config.experimental.tensor_float_32_execution_enabled
@@ -26,7 +26,7 @@ def test_episodes_are_classified_without_tf32():
         return tf.zeros(tf.shape(query)[:2], tf.int32)
 
     indices = np.arange(6).reshape(1, 2, 3)
-    episode_accuracies(np.zeros((6, 4), np.float32), indices[:, :, :1], indices[:, :, 1:], classifier)
+    episode_predictions(np.zeros((6, 4), np.float32), indices[:, :, :1], indices[:, :, 1:], classifier)
     assert seen == [False]
     assert enabled()
 

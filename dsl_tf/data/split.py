@@ -1,6 +1,7 @@
 """A split: the images of some classes, and which class each shows."""
 
 import dataclasses
+import hashlib
 
 import numpy as np
 
@@ -53,6 +54,14 @@ class Split:
     def class_count(self):
         """The number of classes."""
         return len(self.class_names)
+
+    def images_fingerprint(self):
+        """Returns hexadecimal digits that change with any of the images or their order."""
+        if isinstance(self.images, StoredImages):
+            return self.images.fingerprint()
+        digest = hashlib.blake2b(repr(self.images.shape).encode(), digest_size=16)
+        digest.update(np.ascontiguousarray(self.images))
+        return digest.hexdigest()
 
     def hold_out(self, fraction):
         """Divides the classes, evenly over their order, into those to train on and those to validate on.

@@ -1,6 +1,7 @@
 """Images that stay encoded on disk and are read by position, as an array is."""
 
 import concurrent.futures
+import hashlib
 import os
 
 import numpy as np
@@ -52,6 +53,14 @@ class StoredImages:
         # Here and not on a GPU: strings live on the CPU.
         with tf.device("CPU"):
             return tf.io.parse_example(records, _FEATURES)["image"].numpy()
+
+    def fingerprint(self):
+        """Returns hexadecimal digits that change with the files, by name, size and time, and with the positions."""
+        digest = hashlib.blake2b(np.ascontiguousarray(self._rows, "<i8"), digest_size=16)
+        for path in self._paths:
+            status = os.stat(path)
+            digest.update(f"{os.path.basename(path)} {status.st_size} {status.st_mtime_ns} ".encode())
+        return digest.hexdigest()
 
     def take(self, positions):
         """Returns the images at positions, still on disk."""

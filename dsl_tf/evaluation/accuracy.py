@@ -1,12 +1,14 @@
 """Few-shot accuracy: one classifier over thousands of episodes, with its confidence interval."""
 
+import dataclasses
 import math
+import os
 
 import numpy as np
 import tensorflow as tf
 
 from dsl_tf.errors import UserError
-from dsl_tf.evaluation.episodes import sample_episodes
+from dsl_tf.evaluation.episodes import episodes_fingerprint, sample_episodes
 from dsl_tf.evaluation.laplacian_shot import laplacian_shot
 from dsl_tf.evaluation.nearest_centroid import nearest_centroid
 from dsl_tf.evaluation.transforms import transform_features
@@ -17,18 +19,27 @@ CLASSIFIERS = {"nearest_centroid": nearest_centroid, "laplacian_shot": laplacian
 # The values of LaplacianShot's λ that its authors choose from.
 _LAMS = (0.1, 0.3, 0.5, 0.7, 0.8, 1.0, 1.2, 1.5)
 
-# Bytes of features gathered for one call of a classifier; more would not be faster, only larger.
-_CHUNK_BYTES = 2**26
+# Bytes of features gathered at once: on CPUs less was slower for LaplacianShot; on GPUs nothing was measured.
+_CHUNK_BYTES = {"CPU": 2**25, "GPU": 2**26}
 
 
 @tf.function(reduce_retracing=True)
-def _classify(classifier, support, query, options):
-    return classifier(support, query, **options)
+def _classify(classifier, features, support, query, options):
+    """Classifies chunks of episodes, support `[chunks, episodes, N, K]` and query `[chunks, episodes, M]`."""
+
+    def chunk_predictions(chunk):
+        support, query = chunk
+        return classifier(tf.gather(features, support), tf.gather(features, query), **options)
+
+    # Chunks are independent of each other: while one gathers, another computes.
+    return tf.map_fn(
+        chunk_predictions, (support, query), fn_output_signature=tf.int32, parallel_iterations=os.cpu_count() or 1
+    )
 
 
 @true_float32()
-def episode_accuracies(features, support, query, classifier, **options):
-    """Measures a few-shot classifier's accuracy on each episode.
+def episode_predictions(features, support, query, classifier, **options):
+    """Classifies the queries of episodes.
 
     Args:
         features: float `[n, d]`, already transformed.
@@ -39,22 +50,48 @@ def episode_accuracies(features, support, query, classifier, **options):
         **options: float arguments of the classifier, such as `lam`.
 
     Returns:
-        The share of queries classified as their own way, float64 `[E]`.
+        The way index of each query, int32 `[E, N, Q]`.
     """
     episodes, ways, queries = query.shape
     features = tf.convert_to_tensor(features)
-    vectors = ways * (support.shape[2] + queries)
-    chunk = max(1, _CHUNK_BYTES // (vectors * features.shape[1] * features.dtype.size))
-    # As tensors: another value shall not compile the classifier again.
-    options = {name: tf.constant(value, tf.float32) for name, value in options.items()}
-    target = np.repeat(np.arange(ways), queries)
-    accuracies = np.empty(episodes)
-    for start in range(0, episodes, chunk):
-        part = slice(start, start + chunk)
-        queried = tf.gather(features, query[part].reshape(-1, ways * queries))
-        predicted = _classify(classifier, tf.gather(features, support[part]), queried, options).numpy()
-        accuracies[part] = (predicted == target).mean(axis=1)
-    return accuracies
+    vector_bytes = features.shape[1] * features.dtype.size
+    device = "GPU" if tf.config.list_logical_devices("GPU") else "CPU"
+    chunk = _CHUNK_BYTES[device] // (ways * (support.shape[2] + queries) * vector_bytes)
+    chunk = min(max(chunk, 1), episodes)
+    # Whole chunks alone: the last one is filled up with its last episode, whose answers are dropped again.
+    rows = np.minimum(np.arange(-(-episodes // chunk) * chunk), episodes - 1).reshape(-1, chunk)
+    predictions = _classify(
+        classifier,
+        features,
+        tf.constant(support[rows], tf.int32),
+        tf.constant(query.reshape(episodes, -1)[rows], tf.int32),
+        # As tensors: another value shall not compile the classifier again.
+        {name: tf.constant(value, tf.float32) for name, value in options.items()},
+    )
+    return tf.reshape(predictions, [-1, ways, queries])[:episodes].numpy()
+
+
+def episode_accuracies(predictions):
+    """Returns each episode's share of queries classified as their own way, float64 `[E]`, from `[E, N, Q]`."""
+    return (predictions == np.arange(predictions.shape[1])[:, None]).mean(axis=(1, 2))
+
+
+def class_accuracies(labels, query, predictions):
+    """Measures the accuracy on each class.
+
+    Args:
+        labels: integers `[n]` from 0 to C − 1.
+        query: indices into the labels `[E, N, Q]`.
+        predictions: way indices `[E, N, Q]`.
+
+    Returns:
+        The share of each class's queries classified as their own way, float64 `[C]`; NaN where it has none.
+    """
+    right = predictions == np.arange(predictions.shape[1])[:, None]
+    true = np.asarray(labels)[query]
+    queries = np.bincount(true.ravel(), minlength=labels.max() + 1)
+    with np.errstate(invalid="ignore"):
+        return np.bincount(true[right], minlength=len(queries)) / queries
 
 
 def mean_and_half_width(accuracies):
@@ -68,7 +105,7 @@ def choose_lams(features, labels, ways, shots, queries, seed, feature_transforms
     Args:
         features: float `[n, d]` of the validation classes.
         labels: integers `[n]`.
-        ways, shots, queries, seed, feature_transforms, mean: as in `few_shot_accuracies`.
+        ways, shots, queries, seed, feature_transforms, mean: as in `evaluate_episodes`.
         episodes: episodes of validation classes for each value of λ.
 
     Returns:
@@ -79,15 +116,39 @@ def choose_lams(features, labels, ways, shots, queries, seed, feature_transforms
     """
     lams = {}
     for shot in shots:
-        support, query = sample_episodes(labels, ways, shot, queries, episodes, seed)
+        try:
+            support, query = sample_episodes(labels, ways, shot, queries, episodes, seed)
+        except UserError as error:
+            raise UserError(
+                f"LaplacianShot's λ is chosen on the val classes, which are too few or small. {error}"
+            ) from None
         for kind in feature_transforms:
             transformed = transform_features(features, kind, mean)
-            scores = [episode_accuracies(transformed, support, query, laplacian_shot, lam=lam).mean() for lam in _LAMS]
+            scores = [
+                episode_accuracies(episode_predictions(transformed, support, query, laplacian_shot, lam=lam)).mean()
+                for lam in _LAMS
+            ]
             lams[kind, shot] = _LAMS[int(np.argmax(scores))]
     return lams
 
 
-def few_shot_accuracies(
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """What a few-shot classifier answered.
+
+    Args:
+        entry: the accuracy and what it is of, a dict as `few_shot_accuracies` returns them.
+        support, query: the episodes' indices `[E, N, K]`, `[E, N, Q]`.
+        predictions: way indices `[E, N, Q]`.
+    """
+
+    entry: dict
+    support: np.ndarray
+    query: np.ndarray
+    predictions: np.ndarray
+
+
+def evaluate_episodes(
     features,
     labels,
     split,
@@ -101,7 +162,7 @@ def few_shot_accuracies(
     mean=None,
     lams=None,
 ):
-    """Measures few-shot accuracies of features, every classifier and transform on the same episodes.
+    """Goes through few-shot classifiers and feature transforms, all on the same episodes.
 
     Args:
         features: float `[n, d]`.
@@ -117,9 +178,8 @@ def few_shot_accuracies(
         mean: the mean of the training features `[d]`, for the transform `"cl2"`.
         lams: LaplacianShot's λ by `(feature_transform, shots)`, as `choose_lams` returns them; 0.7 where None.
 
-    Returns:
-        A list of dicts with keys `split, classifier, feature_transform, ways, shots, queries, episodes, seed,
-        accuracy, half_width`, and `lam` for LaplacianShot; accuracies are fractions.
+    Yields:
+        An `Outcome` for each number of shots, classifier and feature transform.
 
     Raises:
         UserError: for unknown names, or where the labels hold too few classes or images.
@@ -130,27 +190,43 @@ def few_shot_accuracies(
     if episodes < 2:
         raise UserError(f"A confidence interval needs at least 2 episodes. Received: {episodes}.")
     transformed = {kind: transform_features(features, kind, mean) for kind in feature_transforms}
-    results = []
     for shot in shots:
         support, query = sample_episodes(labels, ways, shot, queries, episodes, seed)
+        fingerprint = episodes_fingerprint(labels, support, query)
         for name in classifiers:
             for kind in feature_transforms:
                 options = {"lam": (lams or {}).get((kind, shot), 0.7)} if name == "laplacian_shot" else {}
-                accuracies = episode_accuracies(transformed[kind], support, query, CLASSIFIERS[name], **options)
-                accuracy, half_width = mean_and_half_width(accuracies)
-                results.append(
-                    {
-                        "split": split,
-                        "classifier": name,
-                        "feature_transform": kind,
-                        "ways": ways,
-                        "shots": shot,
-                        "queries": queries,
-                        "episodes": episodes,
-                        "seed": seed,
-                        **options,
-                        "accuracy": accuracy,
-                        "half_width": half_width,
-                    }
-                )
-    return results
+                predictions = episode_predictions(transformed[kind], support, query, CLASSIFIERS[name], **options)
+                accuracy, half_width = mean_and_half_width(episode_accuracies(predictions))
+                entry = {
+                    "split": split,
+                    "classifier": name,
+                    "feature_transform": kind,
+                    "ways": ways,
+                    "shots": shot,
+                    "queries": queries,
+                    "episodes": episodes,
+                    "seed": seed,
+                    "episodes_fingerprint": fingerprint,
+                    **options,
+                    "accuracy": accuracy,
+                    "half_width": half_width,
+                }
+                yield Outcome(entry, support, query, predictions)
+
+
+def few_shot_accuracies(features, labels, split, **options):
+    """Measures few-shot accuracies of features, every classifier and transform on the same episodes.
+
+    Args:
+        features, labels, split: as in `evaluate_episodes`.
+        **options: its other arguments.
+
+    Returns:
+        A list of dicts with keys `split, classifier, feature_transform, ways, shots, queries, episodes, seed,
+        episodes_fingerprint, accuracy, half_width`, and `lam` for LaplacianShot; accuracies are fractions.
+
+    Raises:
+        UserError: for unknown names, or where the labels hold too few classes or images.
+    """
+    return [outcome.entry for outcome in evaluate_episodes(features, labels, split, **options)]

@@ -27,6 +27,21 @@ def discriminant_score(x, y):
     return float(min(between / total, 1.0)) if total > 0 else 0.0
 
 
+def subspace_features(x, W):
+    """Divides features into their parts in the classifier's subspace span(W) and in its complement.
+
+    Args:
+        x: features `[n, d]`.
+        W: classifier kernel `[d, C]`.
+
+    Returns:
+        `{"classifier_subspace": part, "complement": part}`, float64 `[n, d]`; their sum is x.
+    """
+    x = np.asarray(x, np.float64)
+    complement = spectral_projection(x, W, power=0.0).numpy()
+    return {"classifier_subspace": x - complement, "complement": complement}
+
+
 def subspace_scores(x, y, W):
     """Measures the discriminant score in the classifier's subspace span(W) and in its complement, as in Table 1.
 
@@ -43,6 +58,5 @@ def subspace_scores(x, y, W):
     # What rounding leaves in an empty part would have a score of its own; features have float32's resolution.
     smallest = np.finfo(np.float32).eps ** 2 * (x**2).sum()
     x = x - x.mean(axis=0)
-    complement = spectral_projection(x, W, power=0.0).numpy()
-    parts = {"classifier_subspace": x - complement, "complement": complement}
+    parts = subspace_features(x, W)
     return {name: discriminant_score(part, y) if (part**2).sum() > smallest else 0.0 for name, part in parts.items()}

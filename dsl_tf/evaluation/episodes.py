@@ -1,5 +1,7 @@
 """Few-shot episodes: a few classes, a few labelled images of each, and queries to classify."""
 
+import hashlib
+
 import numpy as np
 
 from dsl_tf.errors import UserError
@@ -82,3 +84,18 @@ def sample_episodes(labels, ways, shots, queries, episodes, seed):
     within = _draw_without_replacement(random, counts[classes], shots + queries)
     indices = order[starts[classes][:, None] + within].reshape(episodes, ways, shots + queries)
     return indices[:, :, :shots], indices[:, :, shots:]
+
+
+def episodes_fingerprint(labels, support, query):
+    """Returns 16 hexadecimal digits that are the same for the same episodes of the same labels, and for no others.
+
+    Args:
+        labels: integers `[n]`.
+        support, query: indices into the labels, of any shape.
+    """
+    digest = hashlib.sha256()
+    for array in (labels, support, query):
+        # In one byte order, so that the digits mean the same on every machine.
+        array = np.asarray(array, "<i8")
+        digest.update(repr(array.shape).encode() + array.tobytes())
+    return digest.hexdigest()[:16]

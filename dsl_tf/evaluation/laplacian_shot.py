@@ -15,38 +15,43 @@ _COSINE_SCALE = 10.0
 _SETTLED = 1e-6
 
 
-def _inner_products(vectors, supports, rectify):
-    """Returns the Gram matrix `[E, T, T]` of support and query vectors, queries shifted onto the support's mean."""
-    gram = tf.matmul(vectors, vectors, transpose_b=True)
-    if not rectify:
-        return gram
-    # The shift is a combination of the vectors themselves: row means of the Gram matrix, added on both sides.
-    is_query = tf.cast(tf.range(tf.shape(gram)[1]) >= supports, gram.dtype)
-    for _ in range(2):
-        shift = tf.reduce_mean(gram[:, :supports], axis=1) - tf.reduce_mean(gram[:, supports:], axis=1)
-        gram = tf.transpose(gram + is_query[:, None] * shift[:, None, :], [0, 2, 1])
-    return gram
+def _with_prototypes(gram, mixture, shift, is_query):
+    """Returns the inner products of all vectors, queries shifted, with prototypes p, `[E, T, N]`, and |p|² `[E, N]`.
+
+    Args:
+        gram: inner products of the vectors as they are `[E, T, T]`.
+        mixture: the prototypes as combinations of the vectors as they are `[E, N, T]`.
+        shift: the shift δ of the queries as such a combination `[T]`.
+        is_query: 1 for queries and 0 for supports `[T]`.
+    """
+    products = tf.matmul(gram, mixture, transpose_b=True)
+    squares = tf.reduce_sum(mixture * tf.linalg.matrix_transpose(products), axis=2)
+    # (q + δ)·p = q·p + δ·p. To shift the Gram matrix itself would cost more than all that follows.
+    return products + is_query[:, None] * tf.tensordot(products, shift, [[1], [0]])[:, None, :], squares
 
 
-def _rectified(gram, mixture):
+def _rectified(products, prototype_squares, squares, mixture, shift, is_query):
     """Rectifies prototypes: each becomes the weighted mean of the vectors most similar to it.
 
     Args:
-        gram: inner products of the vectors `[E, T, T]`.
-        mixture: the prototypes as combinations of the vectors `[E, N, T]`.
+        products, prototype_squares: as `_with_prototypes` returns them.
+        squares: squared lengths of the vectors, queries shifted `[E, T]`.
+        mixture, shift, is_query: as `_with_prototypes` takes them.
 
     Returns:
-        The new prototypes as combinations of the vectors `[E, N, T]`.
+        The new prototypes as combinations of the vectors as they are `[E, N, T]`.
     """
-    products = tf.matmul(gram, mixture, transpose_b=True)
-    lengths = tf.sqrt(tf.maximum(tf.linalg.diag_part(gram), 0))
-    prototype_lengths = tf.sqrt(tf.maximum(tf.linalg.diag_part(tf.matmul(mixture, products)), 0))
+    lengths = tf.sqrt(tf.maximum(squares, 0))
+    prototype_lengths = tf.sqrt(tf.maximum(prototype_squares, 0))
     cosines = tf.math.divide_no_nan(products, lengths[:, :, None] * prototype_lengths[:, None, :])
-    nearest = tf.one_hot(tf.argmax(cosines, axis=2), tf.shape(mixture)[1], dtype=gram.dtype)
-    weights = nearest * tf.nn.softmax(_COSINE_SCALE * cosines)
+    nearest = tf.one_hot(tf.argmax(cosines, axis=2), tf.shape(mixture)[1], dtype=products.dtype)
+    weights = tf.linalg.matrix_transpose(nearest * tf.nn.softmax(_COSINE_SCALE * cosines))
     counts = tf.reduce_sum(nearest, axis=1)[:, :, None]
+    means = tf.math.divide_no_nan(weights, counts)
+    # Each query brings the shift with it.
+    means += tf.tensordot(means, is_query, 1)[:, :, None] * shift
     # A prototype that no vector is nearest to has no mean to move to.
-    return tf.where(counts > 0, tf.math.divide_no_nan(tf.transpose(weights, [0, 2, 1]), counts), mixture)
+    return tf.where(counts > 0, means, mixture)
 
 
 def _neighbours(gram, count):
@@ -95,6 +100,46 @@ def _propagated(unary, neighbours, lam, iterations):
     )[1]
 
 
+def propagated_assignments(support, query, means, knn, lam, rectify, iterations):
+    """Assigns each episode's queries to its ways, whatever the number of support vectors of each.
+
+    Args:
+        support: features float32 `[E, S, d]`.
+        query: features float32 `[E, M, d]`.
+        means: the class means as combinations of the support vectors, float32 `[E, N, S]`.
+        knn, lam, rectify, iterations: as in `laplacian_shot`.
+
+    Returns:
+        Y, the probabilities of the ways, float32 `[E, M, N]`.
+
+    Raises:
+        ValueError: where `knn` is below 1.
+    """
+    if knn < 1:
+        raise ValueError(f"`knn` counts the query itself and must be at least 1. Received: {knn}")
+    supports, queries = tf.shape(support)[1], tf.shape(query)[1]
+    vectors = tf.concat([support, query], axis=1)
+    gram = tf.matmul(vectors, vectors, transpose_b=True)
+    squares = tf.linalg.diag_part(gram)
+    is_query = tf.concat([tf.zeros(supports), tf.ones(queries)], axis=0)
+    mixture = tf.pad(means, [[0, 0], [0, 0], [0, queries]])
+    if rectify:
+        # δ = mean(support) − mean(query), a combination of the vectors.
+        shift = (1 - is_query) / tf.cast(supports, tf.float32) - is_query / tf.cast(queries, tf.float32)
+        with_shift = tf.tensordot(gram, shift, 1)
+        shift_square = tf.tensordot(with_shift, shift, 1)[:, None]
+        squares += is_query * (2 * with_shift + shift_square)
+        products, prototype_squares = _with_prototypes(gram, mixture, shift, is_query)
+        mixture = _rectified(products, prototype_squares, squares, mixture, shift, is_query)
+    else:
+        shift = tf.zeros_like(is_query)
+    products, prototype_squares = _with_prototypes(gram, mixture, shift, is_query)
+    unary = squares[:, supports:, None] + prototype_squares[:, None, :] - 2 * products[:, supports:]
+    # The shift moves all queries alike and leaves their distances as they are.
+    neighbours = _neighbours(gram[:, supports:, supports:], tf.minimum(knn, queries) - 1)
+    return _propagated(tf.maximum(unary, 0), neighbours, lam, iterations)
+
+
 @true_float32()
 def laplacian_shot(support, query, knn=3, lam=0.7, rectify=True, iterations=20):
     """Classifies each episode's queries together: near queries tend to get the same way.
@@ -114,23 +159,9 @@ def laplacian_shot(support, query, knn=3, lam=0.7, rectify=True, iterations=20):
         ValueError: where the shapes do not fit, or `knn` is below 1.
     """
     support, query = as_episodes(support, query)
-    if knn < 1:
-        raise ValueError(f"`knn` counts the query itself and must be at least 1. Received: {knn}")
     episodes, ways, shots, d = tf.unstack(tf.shape(support))
-    supports = ways * shots
-    flat_support = tf.reshape(support, [episodes, supports, d])
-    vectors = tf.concat([flat_support, query], axis=1)
-    gram = _inner_products(vectors, supports, rectify)
-    # Class means of the support, as combinations of the vectors.
-    members = tf.repeat(tf.eye(ways), shots, axis=1) / tf.cast(shots, tf.float32)
-    mixture = tf.pad(members, [[0, 0], [0, tf.shape(query)[1]]])[None]
-    mixture = tf.tile(mixture, [episodes, 1, 1])
-    if rectify:
-        mixture = _rectified(gram, mixture)
-    products = tf.matmul(gram, mixture, transpose_b=True)
-    squares = tf.linalg.diag_part(tf.matmul(mixture, products))
-    query_gram = gram[:, supports:, supports:]
-    unary = tf.linalg.diag_part(query_gram)[:, :, None] + squares[:, None, :] - 2 * products[:, supports:]
-    count = tf.minimum(knn, tf.shape(query)[1]) - 1
-    assignments = _propagated(tf.maximum(unary, 0), _neighbours(query_gram, count), lam, iterations)
+    flat_support = tf.reshape(support, [episodes, ways * shots, d])
+    means = tf.repeat(tf.eye(ways), shots, axis=1) / tf.cast(shots, tf.float32)
+    means = tf.tile(means[None], [episodes, 1, 1])
+    assignments = propagated_assignments(flat_support, query, means, knn, lam, rectify, iterations)
     return tf.argmax(assignments, axis=2, output_type=tf.int32)

@@ -21,6 +21,18 @@ def as_episodes(support, query):
     return tf.cast(support, tf.float32), tf.cast(query, tf.float32)
 
 
+def centroid_scores(centroids, query):
+    """Returns the squared distances of queries `[E, M, d]` to centroids `[E, N, d]`, `[E, M, N]`, but for a constant.
+
+    Each query has its own constant, the same for every way.
+    """
+    # Measured from the first centroid, so that |c|² − 2qc does not cancel for features far from the origin. Their mean
+    # would do as well, but its rounding could tell equal distances apart.
+    centre = centroids[:, :1]
+    centroids, query = centroids - centre, query - centre
+    return tf.reduce_sum(centroids**2, axis=2)[:, None, :] - 2 * tf.matmul(query, centroids, transpose_b=True)
+
+
 @true_float32()
 def nearest_centroid(support, query):
     """Classifies each query as the way whose support mean is nearest in Euclidean distance.
@@ -36,11 +48,5 @@ def nearest_centroid(support, query):
         ValueError: where the shapes do not fit.
     """
     support, query = as_episodes(support, query)
-    centroids = tf.reduce_mean(support, axis=2)
-    # Measured from the first centroid, so that |c|² − 2qc does not cancel for features far from the origin. Their mean
-    # would do as well, but its rounding could tell equal distances apart.
-    centre = centroids[:, :1]
-    centroids, query = centroids - centre, query - centre
-    # |q|² is the same for every way.
-    scores = tf.reduce_sum(centroids**2, axis=2)[:, None, :] - 2 * tf.matmul(query, centroids, transpose_b=True)
+    scores = centroid_scores(tf.reduce_mean(support, axis=2), query)
     return tf.argmin(scores, axis=2, output_type=tf.int32)

@@ -12,6 +12,7 @@ from dsl_tf.data import sources
 from dsl_tf.data.balanced import check_balanced, steps_per_epoch
 from dsl_tf.data.split import SPLITS
 from dsl_tf.errors import UserError
+from dsl_tf.evaluation.subjects import run_features
 from dsl_tf.training import construction
 from dsl_tf.training.checkpoints import Checkpoints
 from dsl_tf.training.export import export
@@ -65,10 +66,10 @@ def _check_splits(configuration, splits):
                 ) from None
 
 
-def _test(configuration, parts, splits, feature_mean):
+def _test(configuration, parts, splits, feature_mean, directory):
     """Returns the few-shot accuracies of the test classes and, with a classifier, the scores of Table 1."""
     split = splits["test"]
-    features = evaluation.extract_features(parts.backbone, split.images)
+    features = run_features(directory, parts.backbone, split)
     arguments = {
         **few_shot_arguments(configuration),
         "feature_transforms": evaluation.FEATURE_TRANSFORMS,
@@ -77,7 +78,7 @@ def _test(configuration, parts, splits, feature_mean):
     lams = None
     if "laplacian_shot" in configuration.test_classifiers:
         if "val" in splits:
-            val_features = evaluation.extract_features(parts.backbone, splits["val"].images)
+            val_features = run_features(directory, parts.backbone, splits["val"])
             lams = evaluation.choose_lams(val_features, splits["val"].labels, **arguments)
         else:
             logging.warning("No val split to choose LaplacianShot's λ on: going on with 0.7.")
@@ -141,7 +142,7 @@ def train(configuration, splits=None, backbone=None):
     export(parts, feature_mean, directory)
     results = {
         "accuracies": [],
-        **(_test(configuration, parts, splits, feature_mean) if "test" in splits else {}),
+        **(_test(configuration, parts, splits, feature_mean, directory) if "test" in splits else {}),
         "loss": configuration.loss_name,
         "best": {"step": int(checkpoints.best_step), "validation_accuracy": float(checkpoints.best_score)}
         if "val" in splits

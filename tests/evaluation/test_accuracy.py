@@ -9,13 +9,21 @@ import tensorflow as tf
 
 from dsl_tf.errors import UserError
 from dsl_tf.evaluation import accuracy
-from dsl_tf.evaluation.accuracy import choose_lams, episode_accuracies, few_shot_accuracies, mean_and_half_width
-from dsl_tf.evaluation.episodes import sample_episodes
+from dsl_tf.evaluation.accuracy import (
+    choose_lams,
+    class_accuracies,
+    episode_accuracies,
+    episode_predictions,
+    evaluate_episodes,
+    few_shot_accuracies,
+    mean_and_half_width,
+)
+from dsl_tf.evaluation.episodes import episodes_fingerprint, sample_episodes
 from dsl_tf.evaluation.nearest_centroid import nearest_centroid
 
 KEYS = {
-    "split", "classifier", "feature_transform", "ways", "shots", "queries", "episodes", "seed", "accuracy",
-    "half_width",
+    "split", "classifier", "feature_transform", "ways", "shots", "queries", "episodes", "seed",
+    "episodes_fingerprint", "accuracy", "half_width",
 }  # fmt: skip
 
 
@@ -54,7 +62,9 @@ def naive_transform(features, kind, mean):
 def test_accuracy_of_each_episode(ways, shots, queries):
     features, labels = clustered()
     support, query = sample_episodes(labels, ways, shots, queries, 60, seed=0)
-    accuracies = episode_accuracies(features, support, query, nearest_centroid)
+    predictions = episode_predictions(features, support, query, nearest_centroid)
+    assert predictions.dtype == np.int32 and predictions.shape == query.shape
+    accuracies = episode_accuracies(predictions)
     assert accuracies.dtype == np.float64 and accuracies.shape == (60,)
     np.testing.assert_allclose(accuracies, naive_accuracies(features, support, query), rtol=1e-12)
     assert ways == 1 or len(set(accuracies)) > 1
@@ -73,8 +83,10 @@ def test_any_classifier():
     labels = clustered()[1]
     features = labels[:, None].astype(np.float32)
     support, query = sample_episodes(labels, 4, 2, 3, 10, seed=0)
-    np.testing.assert_array_equal(episode_accuracies(features, support, query, first_way), np.full(10, 0.25))
-    np.testing.assert_array_equal(episode_accuracies(features, support, query, own_way), np.ones(10))
+    np.testing.assert_array_equal(episode_predictions(features, support, query, first_way), np.zeros((10, 4, 3)))
+    own = episode_predictions(features, support, query, own_way)
+    np.testing.assert_array_equal(own, np.broadcast_to(np.arange(4)[:, None], (10, 4, 3)))
+    np.testing.assert_array_equal(episode_accuracies(own), np.ones(10))
 
 
 def test_a_classifier_gets_the_features_of_the_support_and_of_the_queries_way_after_way():
@@ -90,45 +102,62 @@ def test_a_classifier_gets_the_features_of_the_support_and_of_the_queries_way_af
     def recording(support, query):
         return tf.py_function(record, [support, query], tf.int32)
 
-    episode_accuracies(features, support, query, recording)
+    episode_predictions(features, support, query, recording)
     ((support_features, query_features),) = received
     np.testing.assert_array_equal(support_features, features[support])
     np.testing.assert_array_equal(query_features, features[query].reshape(5, 12, 2))
 
 
-@pytest.mark.parametrize("chunk, sizes", [(3, [3, 3, 3, 1]), (5, [5, 5]), (1, [1] * 10), (0, [1] * 10), (99, [10])])
-def test_chunks_do_not_change_the_accuracies(monkeypatch, chunk, sizes):
+@pytest.mark.parametrize("chunk, calls", [(3, 4), (5, 2), (1, 10), (0, 10), (10, 1), (99, 1)])
+def test_chunks_do_not_change_the_predictions(monkeypatch, chunk, calls):
     features, labels = clustered()
     support, query = sample_episodes(labels, 4, 2, 3, 10, seed=0)
-    expected = episode_accuracies(features, support, query, nearest_centroid)
+    expected = episode_predictions(features, support, query, nearest_centroid)
     # An episode of 4 ways of 2 + 3 vectors of 5 float32 numbers.
-    monkeypatch.setattr(accuracy, "_CHUNK_BYTES", chunk * 4 * (2 + 3) * 5 * 4)
+    monkeypatch.setitem(accuracy._CHUNK_BYTES, "CPU", chunk * 4 * (2 + 3) * 5 * 4)
     received = []
-    classify = accuracy._classify
 
-    def recording(classifier, support, query, options):
-        received.append((len(support), len(query)))
-        return classify(classifier, support, query, options)
+    def counted(support, query):
+        tf.py_function(lambda: received.append(1), [], [])
+        return nearest_centroid(support, query)
 
-    monkeypatch.setattr(accuracy, "_classify", recording)
-    np.testing.assert_array_equal(episode_accuracies(features, support, query, nearest_centroid), expected)
-    assert received == [(size, size) for size in sizes]
+    np.testing.assert_array_equal(episode_predictions(features, support, query, counted), expected)
+    assert len(received) == calls
 
 
-def test_ragged_last_chunks_do_not_trace_the_classifier_every_time(monkeypatch):
+def test_other_numbers_of_episodes_do_not_trace_the_classifier_every_time(monkeypatch):
     features, labels = clustered(d=7)
-    monkeypatch.setattr(accuracy, "_CHUNK_BYTES", 4 * 3 * (2 + 2) * 7 * 4)
+    monkeypatch.setitem(accuracy._CHUNK_BYTES, "CPU", 4 * 3 * (2 + 2) * 7 * 4)
     traces = []
 
     def counting(support, query):
         traces.append(support.shape)
         return nearest_centroid(support, query)
 
-    # Of 4 episodes, and the last ones of 2, 3 and 1.
-    for episodes in (10, 11, 9):
+    for episodes in (10, 11, 9, 4, 30, 1):
         support, query = sample_episodes(labels, 3, 2, 2, episodes, seed=0)
-        episode_accuracies(features, support, query, counting)
-    assert len(traces) <= 2
+        assert episode_predictions(features, support, query, counting).shape == (episodes, 3, 2)
+    assert len(traces) <= 3
+
+
+def test_accuracy_of_each_class():
+    labels = np.array([0, 0, 0, 1, 1, 1, 2, 2, 4])
+    query = np.array([[[0, 1], [3, 4]], [[5, 3], [6, 7]]])
+    predictions = np.array([[[0, 1], [1, 1]], [[1, 1], [1, 0]]])
+    # Class 0 has two queries, class 1 four and class 2 two; 3 and 4 have none.
+    np.testing.assert_array_equal(class_accuracies(labels, query, predictions), [0.5, 0.5, 0.5, np.nan, np.nan])
+    predictions[0] = [[0, 0], [0, 1]]
+    np.testing.assert_array_equal(class_accuracies(labels, query, predictions), [1, 0.25, 0.5, np.nan, np.nan])
+
+
+def test_the_accuracies_of_classes_and_of_episodes_have_the_same_mean_where_queries_are_equally_many():
+    features, labels = clustered()
+    settings = {"ways": 6, "shots": (1,), "queries": 5, "episodes": 40, "feature_transforms": ("none",)}
+    (outcome,) = evaluate_episodes(features, labels, "test", **settings)
+    by_class = class_accuracies(labels, outcome.query, outcome.predictions)
+    assert by_class.mean() == pytest.approx(outcome.entry["accuracy"], rel=1e-12)
+    assert episode_accuracies(outcome.predictions).mean() == pytest.approx(outcome.entry["accuracy"], rel=1e-12)
+    assert outcome.entry["episodes_fingerprint"] == episodes_fingerprint(labels, outcome.support, outcome.query)
 
 
 # Mean and interval.
@@ -193,9 +222,9 @@ def test_every_classifier_and_transform_has_the_same_episodes(monkeypatch):
 
     def recording(features, support, query, classifier, **options):
         received.append((support, query, classifier))
-        return episode_accuracies(features, support, query, classifier, **options)
+        return episode_predictions(features, support, query, classifier, **options)
 
-    monkeypatch.setattr(accuracy, "episode_accuracies", recording)
+    monkeypatch.setattr(accuracy, "episode_predictions", recording)
     results = few_shot_accuracies(
         features, labels, "test", ways=4, shots=(2,), queries=3, episodes=12, seed=5,
         classifiers=("first_way", "nearest_centroid"), feature_transforms=("l2", "none"),
@@ -290,6 +319,13 @@ def test_lam_is_chosen_by_accuracy_for_each_transform_and_shot():
             return entry["accuracy"]
 
         assert accuracy(lam) == max(accuracy(other) for other in (0.1, 0.3, 0.5, 0.7, 0.8, 1.0, 1.2, 1.5))
+
+
+def test_too_small_validation_classes_are_named():
+    features, labels = clustered(images=12)
+    settings = {"ways": 5, "shots": (1,), "queries": 15, "seed": 0, "feature_transforms": ("none",)}
+    with pytest.raises(UserError, match="λ is chosen on the val classes.*at most 12"):
+        choose_lams(features, labels, **settings)
 
 
 def test_one_episode_has_no_confidence_interval():

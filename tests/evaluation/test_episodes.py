@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from dsl_tf.errors import UserError
-from dsl_tf.evaluation.episodes import sample_episodes
+from dsl_tf.evaluation.episodes import episodes_fingerprint, sample_episodes
 
 
 def shuffled_labels(sizes, values=None, seed=0):
@@ -209,3 +209,21 @@ def test_less_than_one_is_an_error(name, value):
     arguments = {"ways": 2, "shots": 1, "queries": 2, "episodes": 4, name: value}
     with pytest.raises(UserError, match=rf"`{name}`.*at least 1.*Received: {value}\b"):
         sample_episodes(shuffled_labels([5, 5, 5]), **arguments, seed=0)
+
+
+def test_the_fingerprint_is_that_of_the_episodes_and_their_labels():
+    labels = np.repeat(np.arange(6), 8)
+    support, query = sample_episodes(labels, 3, 2, 4, 20, seed=0)
+    fingerprint = episodes_fingerprint(labels, support, query)
+    assert len(fingerprint) == 16 and int(fingerprint, 16) >= 0
+    again = episodes_fingerprint(labels.astype(np.int32), support.astype(np.int32), query.astype(np.int32))
+    assert again == fingerprint
+    others = [
+        episodes_fingerprint(labels, *sample_episodes(labels, 3, 2, 4, 20, seed=1)),
+        episodes_fingerprint(labels, *sample_episodes(labels, 3, 2, 4, 19, seed=0)),
+        episodes_fingerprint(labels, support, query[:, :, ::-1]),
+        episodes_fingerprint(np.append(labels, 5), support, query),
+        # The same numbers, divided in another way.
+        episodes_fingerprint(labels, support.reshape(20, 2, 3), query),
+    ]
+    assert len({fingerprint, *others}) == 1 + len(others)

@@ -8,8 +8,8 @@ import tensorflow as tf
 from dsl_tf.configuration import EvaluationConfiguration
 from dsl_tf.data import prepared
 from dsl_tf.errors import UserError
-from dsl_tf.evaluation.run import evaluate_run
-from dsl_tf.training import train
+from dsl_tf.evaluation.run import evaluate
+from dsl_tf.training import construction, train
 from tests.images import SIZE, striped_split, striped_splits, tiny_backbone, tiny_configuration, write_cifar_fs
 
 
@@ -52,6 +52,7 @@ def test_every_loss_trains_and_leaves_a_whole_run_directory(tmp_path, changes, l
         "backbone.keras",
         "best_checkpoint",
         "checkpoints",
+        "features",
         "metrics.jsonl",
         "results.json",
         "run.flags",
@@ -225,9 +226,8 @@ def test_a_named_data_set_trains_and_is_evaluated_from_disk_as_from_memory(tmp_p
     results = train(configuration, backbone=tiny_backbone())
     assert results["splits"]["train"] == {"images": 192, "classes": 64}
     assert {entry["split"] for entry in results["accuracies"]} == {"test"}
-    entries = evaluate_run(
-        EvaluationConfiguration(run_dir=str(tmp_path / "run"), ways=3, shots=(1, 2), queries=1, episodes=50)
-    )
+    options = {"run_dir": (str(tmp_path / "run"),), "ways": 3, "shots": (1, 2), "queries": 1, "episodes": 50}
+    entries = evaluate(EvaluationConfiguration(**options)).results[0].accuracies
     assert [entry["accuracy"] for entry in entries] == [entry["accuracy"] for entry in results["accuracies"]]
 
 
@@ -250,3 +250,12 @@ def test_the_scores_of_the_validation_classes_are_logged(tmp_path):
             assert 0 < line[f"val_discriminant_score_{name}"] < 1
     train(tiny_configuration(tmp_path / "metric", classification_loss="none"), striped_splits(), tiny_backbone())
     assert not any("val_discriminant" in name for line in metrics(tmp_path / "metric") for name in line)
+
+
+@pytest.mark.parametrize("classifier", ["linear", "random_basis"])
+def test_binary_cross_entropy_starts_from_the_odds_of_a_class(tmp_path, classifier):
+    for loss, probability in (("bce", 1 / 6), ("sce", 0.5)):
+        configuration = tiny_configuration(tmp_path, classification_loss=loss, classifier=classifier)
+        parts = construction.build(configuration, (SIZE, SIZE, 3), 6, 2)
+        logits = parts.classifier(np.zeros((1, 16), np.float32)).numpy()
+        np.testing.assert_allclose(1 / (1 + np.exp(-logits)), np.full((1, 6), probability), rtol=1e-6)

@@ -1,0 +1,59 @@
+"""Features kept on disk, by what they were computed from."""
+
+import hashlib
+import pathlib
+import shutil
+import tempfile
+import zipfile
+
+import numpy as np
+
+# What NumPy raises for a file that is damaged or another's.
+_UNREADABLE = (OSError, ValueError, EOFError, zipfile.BadZipFile)
+
+
+def files_fingerprint(path):
+    """Returns hexadecimal digits that change with any byte of a file, or of any file in a folder."""
+    path = pathlib.Path(path)
+    digest = hashlib.sha256()
+    for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
+        if file.is_file():
+            digest.update(str(file.relative_to(path)).encode())
+            with open(file, "rb") as opened:
+                digest.update(hashlib.file_digest(opened, "sha256").digest())
+    return digest.hexdigest()
+
+
+def cached_features(folder, model_fingerprint, split, compute):
+    """Reads the features of a split from a cache, or computes them and adds them to it.
+
+    Args:
+        folder: the cache's folder; where it cannot be written, nothing is kept.
+        model_fingerprint: digits that stand for the model, as of `files_fingerprint`.
+        split: a `Split`; its images are part of the key.
+        compute: a function of the images that returns features float32 `[n, d]`.
+
+    Returns:
+        float32 `[n, d]`.
+    """
+    key = hashlib.sha256(f"{model_fingerprint} {split.images_fingerprint()}".encode()).hexdigest()[:24]
+    path = pathlib.Path(folder) / f"{key}.npy"
+    try:
+        features = np.load(path, allow_pickle=False)
+        if features.dtype == np.float32 and features.ndim == 2 and len(features) == len(split.labels):
+            return features
+    except _UNREADABLE:
+        pass
+    features = compute(split.images)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # A folder of its own beside the file: another process may be writing the same.
+        beside = pathlib.Path(tempfile.mkdtemp(dir=path.parent, prefix=".partial-"))
+        try:
+            np.save(beside / path.name, features)
+            (beside / path.name).replace(path)
+        finally:
+            shutil.rmtree(beside, ignore_errors=True)
+    except OSError:
+        pass
+    return features
