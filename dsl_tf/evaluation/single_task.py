@@ -1,0 +1,70 @@
+"""The few-shot classifiers on one task, with probabilities; each class may have its own number of support images."""
+
+import numpy as np
+import tensorflow as tf
+
+from dsl_tf.evaluation.laplacian_shot import propagated_assignments
+from dsl_tf.evaluation.nearest_centroid import centroid_scores
+from dsl_tf.precision import true_float32
+
+
+def _as_task(support, labels, query):
+    """Returns support `[1, S, d]` and query `[1, M, d]` in float32, and the number of images of each class `[N]`."""
+    support, query, labels = np.asarray(support, np.float32), np.asarray(query, np.float32), np.asarray(labels)
+    fits = support.ndim == query.ndim == 2 and support.shape[1] == query.shape[1]
+    if not fits or labels.shape != support.shape[:1] or not len(query):
+        raise ValueError(
+            "Expected support [S, d], labels [S] and query [M, d] with M ≥ 1. "
+            f"Received: support {support.shape}, labels {labels.shape}, query {query.shape}"
+        )
+    counts = np.bincount(labels)
+    if not len(counts) or not counts.all():
+        raise ValueError(f"Each of the labels 0..N-1 must occur. Received: {np.unique(labels).tolist()}")
+    return support[None], query[None], counts
+
+
+@true_float32()
+def nearest_centroid_probabilities(support, labels, query):
+    """Computes softmax(−‖q − c‖²) of each query over the class means.
+
+    Args:
+        support: features `[S, d]`, any float dtype.
+        labels: their classes 0..N−1, integers `[S]`; each class occurs, in any number.
+        query: features `[M, d]`.
+
+    Returns:
+        The probabilities of the classes, float64 `[M, N]`.
+
+    Raises:
+        ValueError: where the shapes or labels do not fit.
+    """
+    support, query, counts = _as_task(support, labels, query)
+    members = [support[:, np.asarray(labels) == way] for way in range(len(counts))]
+    centroids = tf.stack([tf.reduce_mean(vectors, axis=1) for vectors in members], axis=1)
+    # In float32 the probabilities of near classes would round to equal ones, and the first instead of the nearest win.
+    return tf.nn.softmax(-tf.cast(centroid_scores(centroids, query), tf.float64)).numpy()[0]
+
+
+@true_float32()
+def laplacian_shot_probabilities(support, labels, query, knn=3, lam=0.7, rectify=True, iterations=20):
+    """Computes LaplacianShot's final assignments Y of all queries together.
+
+    It holds several arrays `[S + M, S + M]`: 10,000 queries take about 2 GB.
+
+    Args:
+        support: features `[S, d]`, any float dtype.
+        labels: their classes 0..N−1, integers `[S]`; each class occurs, in any number.
+        query: features `[M, d]`.
+        knn, lam, rectify, iterations: as in `laplacian_shot`.
+
+    Returns:
+        The probabilities of the classes, float64 `[M, N]`.
+
+    Raises:
+        ValueError: where the shapes or labels do not fit, or `knn` is below 1.
+    """
+    support, query, counts = _as_task(support, labels, query)
+    means = (np.asarray(labels) == np.arange(len(counts))[:, None]) / counts[:, None]
+    means = tf.constant(means[None], tf.float32)
+    assignments = propagated_assignments(tf.constant(support), query, means, knn, lam, rectify, iterations)
+    return assignments.numpy()[0].astype(np.float64)
