@@ -39,8 +39,8 @@ def generate(folder, part):
         png = io.BytesIO()
         Image.fromarray(np.clip(noisy, 0, 255).astype(np.uint8)).save(png, "PNG")
         pngs.append(np.frombuffer(png.getvalue(), np.uint8))
-    # Without its header and its stop sign, each is an item of a list that is too long to be in memory. Protocol 3, since
-    # Python 3 writes bytes as text in protocol 2, and Python 2, which made the files in circulation, as they are.
+    # Without its header and its stop sign, each is an item of a list that is too long to be in memory. Protocol 3: in
+    # protocol 2 Python 3 writes bytes as text, while Python 2, which made the files in circulation, wrote them as such.
     items = [pickle.dumps(png, protocol=3)[2:-1] + pickle.APPEND for png in pngs]
     for split, count in IMAGE_COUNTS["tiered_imagenet"].items():
         classes = class_list("tiered_imagenet")[split]
