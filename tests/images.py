@@ -36,6 +36,15 @@ def striped_splits():
     }
 
 
+def write_striped_folders(folder):
+    """Writes `striped_splits` as folders of PNG files."""
+    for name, split in striped_splits().items():
+        for index, (image, label) in enumerate(zip(split.images, split.labels, strict=True)):
+            path = folder / name / split.class_names[label] / f"{index:03}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(image).save(path)
+
+
 def tiny_configuration(output_dir, **changes):
     """A run of seconds on `striped_splits`."""
     return TrainingConfiguration(

@@ -11,12 +11,11 @@ import time
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from dsl_tf.configuration import EvaluationConfiguration
 from dsl_tf.errors import UserError
 from dsl_tf.evaluation.run import evaluate
-from tests.images import striped_splits
+from tests.images import write_striped_folders
 
 PROJECT = pathlib.Path(__file__).parent.parent
 TINY = [
@@ -51,11 +50,7 @@ def error_line(process):
 def data_dir(tmp_path_factory):
     """The striped classes as folders of PNG files, with some files that do not belong there."""
     folder = tmp_path_factory.mktemp("data")
-    for name, split in striped_splits().items():
-        for index, (image, label) in enumerate(zip(split.images, split.labels, strict=True)):
-            path = folder / name / split.class_names[label] / f"{index:03}.png"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(image).save(path)
+    write_striped_folders(folder)
     (folder / "train" / "stripes 1.0" / "notes.txt").write_text("not an image")
     return folder
 

@@ -10,14 +10,13 @@ import sys
 import time
 
 import pytest
-from PIL import Image
 
 from dsl_tf import run_directory
 from dsl_tf.configuration import ReproductionConfiguration
 from dsl_tf.errors import UserError
 from dsl_tf.experiments import cells
 from dsl_tf.reproduce import planned_runs
-from tests.images import striped_splits
+from tests.images import write_striped_folders
 
 PROJECT = pathlib.Path(__file__).parent.parent
 TINY = [
@@ -35,11 +34,7 @@ TINY = [
 @pytest.fixture(scope="module")
 def data_dir(tmp_path_factory):
     folder = tmp_path_factory.mktemp("data")
-    for name, split in striped_splits().items():
-        for index, (image, label) in enumerate(zip(split.images, split.labels, strict=True)):
-            path = folder / name / split.class_names[label] / f"{index:03}.png"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(image).save(path)
+    write_striped_folders(folder)
     return folder
 
 

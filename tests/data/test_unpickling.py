@@ -475,7 +475,8 @@ def test_shapes_of_other_types_are_refused(tmp_path, shape):
 def test_crafted_axes_are_refused(tmp_path, axes):
     data = pickle.dumps(np.zeros((2, 3, 4)).transpose(1, 0, 2), 5)
     end = b"K\x01K\x00K\x02\x87\x94"
-    assert data.count(end) == 1
+    if data.count(end) != 1:
+        pytest.skip("NumPy before 2.2 writes transposed arrays in another way.")
     crafted = data.replace(end, pickle.dumps(axes, 1)[:-1])
     refusal(tmp_path, b"\x80\x05" + crafted[11:])
 

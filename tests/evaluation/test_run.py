@@ -3,14 +3,13 @@ import json
 import keras
 import numpy as np
 import pytest
-from PIL import Image
 
 from dsl_tf.configuration import EvaluationConfiguration
 from dsl_tf.errors import UserError
 from dsl_tf.evaluation import few_shot_accuracies, sample_episodes, transform_features
 from dsl_tf.evaluation.run import evaluate
 from dsl_tf.training import train
-from tests.images import striped_splits, tiny_backbone, tiny_configuration
+from tests.images import striped_splits, tiny_backbone, tiny_configuration, write_striped_folders
 
 EPISODES = {"ways": 3, "shots": (1, 2), "queries": 5, "episodes": 60}
 
@@ -18,11 +17,7 @@ EPISODES = {"ways": 3, "shots": (1, 2), "queries": 5, "episodes": 60}
 @pytest.fixture(scope="module")
 def data_dir(tmp_path_factory):
     folder = tmp_path_factory.mktemp("data")
-    for name, split in striped_splits().items():
-        for index, (image, label) in enumerate(zip(split.images, split.labels, strict=True)):
-            path = folder / name / split.class_names[label] / f"{index:03}.png"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(image).save(path)
+    write_striped_folders(folder)
     return folder
 
 
