@@ -3,7 +3,6 @@
 import os
 import pathlib
 import typing
-import zipfile
 
 import numpy as np
 import tensorflow as tf
@@ -68,8 +67,12 @@ def load_feature_mean(path):
     file = pathlib.Path(path) / run_directory.STATISTICS
     try:
         with np.load(file, allow_pickle=False) as statistics:
-            return statistics["feature_mean"]
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+            mean = np.asarray(statistics["feature_mean"], np.float32)
+        if not np.isfinite(mean).all():
+            raise ValueError
+        return mean
+    # Damaged files make NumPy and zipfile raise nearly any kind of error.
+    except Exception:
         raise UserError(
             "Feature transform cl2 needs the mean of the training features, from a run directory. "
             f"Received: {os.fspath(path)!r}, without a readable {run_directory.STATISTICS}. Give the run directory, "

@@ -4,6 +4,7 @@ import csv
 import os
 import subprocess
 import sys
+import zipfile
 
 import keras
 import numpy as np
@@ -304,6 +305,12 @@ def test_a_damaged_run_is_an_error(run_dir, support_dir, images_dir, tmp_path):
     assert_error(["training_statistics.npz"], copy, support_dir, images_dir, **cl2)
     np.savez(copy / "training_statistics.npz", feature_mean=np.zeros(3, np.float32))
     assert_error(["16 dimensions", "(3,)"], copy, support_dir, images_dir, **cl2)
+    for mean in (np.full(16, np.nan), np.full(16, "text")):
+        np.savez(copy / "training_statistics.npz", feature_mean=mean)
+        assert_error(["training_statistics.npz"], copy, support_dir, images_dir, **cl2)
+    with zipfile.ZipFile(copy / "training_statistics.npz", "w") as archive:
+        archive.writestr("feature_mean", b"no array")
+    assert_error(["training_statistics.npz"], copy, support_dir, images_dir, **cl2)
     (tmp_path / "torn").mkdir()
     (tmp_path / "torn" / "saved_model.pb").write_bytes(b"half a file")
     assert_error(["torn", "cannot be loaded"], tmp_path / "torn", support_dir, images_dir)

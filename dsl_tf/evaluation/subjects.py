@@ -2,7 +2,6 @@
 
 import dataclasses
 import pathlib
-import zipfile
 from collections.abc import Callable
 
 import keras
@@ -19,8 +18,6 @@ from dsl_tf.evaluation.features import extract_features
 from dsl_tf.exported_model import load_exported_model
 from dsl_tf.progress import progress_bar
 
-# What Keras and NumPy raise for a file that is damaged or another's.
-_UNREADABLE = (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile)
 _BATCH = 256
 
 
@@ -79,7 +76,7 @@ def of_run(directory, split, data_dir=None):
             "Python, with dsl_tf.evaluation.few_shot_accuracies."
         )
     backbone = _load_backbone(directory)
-    mean, kernel = _load_statistics(directory)
+    mean, kernel = _load_statistics(directory, backbone.output_shape[-1])
     options = {**training.data_options, "image_size": backbone.input_shape[1]}
     if data_dir:
         options["data_dir"] = data_dir
@@ -160,6 +157,8 @@ def of_features_file(path):
         raise UserError(
             f"{path!r}: mean must be a float [{features.shape[1]}]. Received: {mean.dtype} {list(mean.shape)}."
         )
+    if mean is not None:
+        mean = _finite_float32(path, "mean", mean)
     validation = None
     if "val_features" in arrays:
         validated = _checked(path, arrays, "val_")[:2]
@@ -170,12 +169,18 @@ def of_features_file(path):
 def _read_arrays(path):
     try:
         with np.load(path, allow_pickle=False) as file:
-            return dict(file)
-    except _UNREADABLE as error:
-        reason = getattr(error, "strerror", None) or " ".join(str(error).split())
+            arrays = dict(file)
+    # Damaged files make NumPy, zipfile and zlib raise nearly any kind of error.
+    except Exception as error:
         raise UserError(
-            f"--features={path!r} must be an .npz file of plain arrays. It cannot be read: {reason}"
+            f"--features={path!r} must be an .npz file of plain arrays. It cannot be read: {_reason(error)}"
         ) from None
+    # A member that is no array is bytes.
+    return {name: array for name, array in arrays.items() if isinstance(array, np.ndarray)}
+
+
+def _reason(error):
+    return getattr(error, "strerror", None) or " ".join(str(error).split())[:300] or type(error).__name__
 
 
 def _checked(path, arrays, prefix):
@@ -184,20 +189,19 @@ def _checked(path, arrays, prefix):
     if missing:
         raise UserError(
             f"--features={path!r} must hold the arrays {prefix}features and {prefix}labels. "
-            f"Received: {', '.join(arrays) or 'none'}. Add {' and '.join(missing)}."
+            f"Received: {', '.join(map(repr, arrays)) or 'none'}. Add {' and '.join(missing)}."
         )
     features, labels = arrays[f"{prefix}features"], arrays[f"{prefix}labels"]
-    if features.ndim != 2 or features.dtype.kind != "f" or labels.shape != features.shape[:1]:
+    if features.ndim != 2 or not features.size or features.dtype.kind != "f" or labels.shape != features.shape[:1]:
         raise UserError(
-            f"--features={path!r} must hold {prefix}features, floats [n, d], and {prefix}labels [n]. Received: "
-            f"{features.dtype} {list(features.shape)} and {labels.dtype} {list(labels.shape)}."
+            f"--features={path!r} must hold {prefix}features, floats [n, d] (n and d above 0), and {prefix}labels [n]. "
+            f"Received: {features.dtype} {list(features.shape)} and {labels.dtype} {list(labels.shape)}."
         )
-    if not np.isfinite(features).all():
-        raise UserError(f"--features={path!r}: {prefix}features must be finite. Received: NaN or infinity.")
+    features = _finite_float32(path, f"{prefix}features", features)
     if labels.dtype.kind not in "iuU":
         raise UserError(f"--features={path!r}: {prefix}labels must be integers or texts. Received: {labels.dtype}.")
     found, labels = np.unique(labels, return_inverse=True)
-    names = tuple(map(str, found))
+    names = _names(path, f"{prefix}labels", found)
     given = arrays.get("class_names")
     if not prefix and given is not None:
         if given.ndim != 1 or given.dtype.kind != "U" or found.dtype.kind == "U" or not 0 <= found[-1] < len(given):
@@ -205,8 +209,29 @@ def _checked(path, arrays, prefix):
                 f"--features={path!r}: class_names must be texts, one for each label from 0. Received: "
                 f"{given.dtype} {list(given.shape)} for labels up to {found[-1]}."
             )
-        names = tuple(given[found].tolist())
-    return features.astype(np.float32), labels.astype(np.int32), names
+        names = _names(path, "class_names", given[found])
+    return features, labels.astype(np.int32), names
+
+
+def _finite_float32(path, name, array):
+    # float64 may hold more than float32 can.
+    with np.errstate(over="ignore"):
+        array = array.astype(np.float32)
+    if not np.isfinite(array).all():
+        raise UserError(f"--features={path!r}: {name} must be finite as float32. Received: NaN or infinity.")
+    return array
+
+
+def _names(path, name, values):
+    try:
+        names = tuple(map(str, values.tolist()))
+        "".join(names).encode()
+    # What NumPy and Python raise for code points that there are not, or that no file can hold.
+    except (ValueError, SystemError):
+        raise UserError(
+            f"--features={path!r}: {name} must be texts in Unicode. Received: one that is damaged. Write them anew."
+        ) from None
+    return names
 
 
 def _of_data(name, loaders, split, compute, **known):
@@ -235,18 +260,26 @@ def _load_backbone(directory):
     path = directory / run_directory.BACKBONE
     try:
         return keras.models.load_model(path, compile=False)
-    except _UNREADABLE as error:
-        raise UserError(f"{str(path)!r} must be a Keras model file. It cannot be loaded: {error}") from None
+    # Damaged files make Keras raise nearly any kind of error, of many lines.
+    except Exception as error:
+        raise UserError(f"{str(path)!r} must be a Keras model file. It cannot be loaded: {_reason(error)}") from None
 
 
-def _load_statistics(directory):
+def _load_statistics(directory, dimensions):
     """Returns the mean of the training features, and the classifier's kernel or None."""
     path = directory / run_directory.STATISTICS
     try:
         with np.load(path, allow_pickle=False) as statistics:
-            return statistics["feature_mean"], statistics.get("kernel")
-    except _UNREADABLE as error:
-        raise UserError(f"{str(path)!r} must hold the array feature_mean. It cannot be read: {error}") from None
+            mean, kernel = np.asarray(statistics["feature_mean"], np.float32), statistics.get("kernel")
+        if mean.shape != (dimensions,) or not np.isfinite(mean).all():
+            raise ValueError(f"It must be finite [{dimensions}], but is {list(mean.shape)}")
+        if kernel is not None and (np.ndim(kernel) != 2 or len(kernel) != dimensions or kernel.dtype.kind != "f"):
+            raise ValueError(f"Its kernel must be floats [{dimensions}, C], but is {list(np.shape(kernel))}")
+        return mean, kernel
+    except Exception as error:
+        raise UserError(
+            f"{str(path)!r} must hold the array feature_mean. It cannot be read: {_reason(error)}"
+        ) from None
 
 
 def _served(signature, images):

@@ -1,8 +1,13 @@
+import zipfile
+
+import keras
 import numpy as np
 import pytest
 
 from dsl_tf.errors import UserError
-from dsl_tf.evaluation.subjects import of_features_file
+from dsl_tf.evaluation.subjects import of_features_file, of_run
+from tests.images import tiny_backbone
+from tests.report.made_runs import make_run
 
 
 @pytest.fixture
@@ -53,8 +58,8 @@ def test_any_precision_becomes_float32(tmp_path, arrays, kind):
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"labels": None}, "must hold the arrays features and labels. Received: features. Add labels"),
-        ({"features": None, "x": np.zeros(3)}, "Received: labels, x. Add features"),
+        ({"labels": None}, "must hold the arrays features and labels. Received: 'features'. Add labels"),
+        ({"features": None, "x": np.zeros(3)}, "Received: 'labels', 'x'. Add features"),
         ({"features": np.zeros((12, 5), int)}, "floats.*int64"),
         ({"features": np.zeros((12, 5, 1))}, r"floats \[n, d\].*\[12, 5, 1\]"),
         ({"labels": np.zeros(11, int)}, r"labels \[n\].*\[11\]"),
@@ -63,7 +68,14 @@ def test_any_precision_becomes_float32(tmp_path, arrays, kind):
         ({"class_names": np.array(["a", "b"])}, "one for each label from 0.*labels up to 9"),
         ({"class_names": np.arange(10)}, "class_names must be texts"),
         ({"mean": np.zeros(4)}, r"mean must be a float \[5\]"),
+        ({"mean": np.full(5, np.inf)}, "mean must be finite"),
         ({"val_features": np.zeros((3, 5))}, "Add val_labels"),
+        ({"features": np.full((12, 5), 1e300)}, "must be finite as float32"),
+        ({"features": np.zeros((0, 5)), "labels": np.zeros(0, int)}, "n and d above 0"),
+        ({"features": np.zeros((12, 0))}, "n and d above 0"),
+        ({"labels": np.full(12, 0xFFFFFFFF, np.uint32).view("U1")}, "texts in Unicode"),
+        ({"labels": np.full(12, 0xD800, np.uint32).view("U1")}, "texts in Unicode"),
+        ({"features": None, "a\nb": np.zeros(3)}, r"Received: 'labels', 'a\\nb'"),
         ({"features": np.array([{}] * 12, dtype=object)}, "plain arrays"),
     ],
 )
@@ -82,6 +94,85 @@ def test_a_file_that_is_none_is_told_in_one_line(tmp_path, content):
         path.write_bytes(content)
     with pytest.raises(UserError, match="must be an .npz file of plain arrays") as error:
         of_features_file(str(path))
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"no array",
+        b"\x93NUMPY\x01\x00\x10\x00" + b"(" * 16,
+        b"\x93NUMPY\x01\x00\x48\x00"
+        + b"{'descr': '|u1', 'fortran_order': False, 'shape': (99999999999999,), }".ljust(72),
+    ],
+)
+def test_a_member_that_is_no_array_is_told_in_one_line(tmp_path, arrays, content):
+    path = tmp_path / "features.npz"
+    np.savez(path, labels=arrays["labels"])
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("features.npy", content)
+    with pytest.raises(UserError, match="--features=") as error:
+        of_features_file(str(path))
+    assert "\n" not in str(error.value)
+
+
+def test_a_damaged_compressed_member_is_told_in_one_line(tmp_path, arrays):
+    path = tmp_path / "features.npz"
+    np.savez_compressed(path, **arrays)
+    content = bytearray(path.read_bytes())
+    # Past the local header, in the compressed data.
+    content[60:90] = b"\xff" * 30
+    path.write_bytes(content)
+    with pytest.raises(UserError, match="must be an .npz file of plain arrays") as error:
+        of_features_file(str(path))
+    assert "\n" not in str(error.value)
+
+
+@pytest.fixture
+def run(tmp_path):
+    directory = make_run(tmp_path / "run", dataset="glyphs")
+    tiny_backbone().save(directory / "backbone.keras")
+    np.savez(directory / "training_statistics.npz", feature_mean=np.zeros(16, np.float32))
+    return directory
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.weights.h5"])
+@pytest.mark.parametrize("content", [b"", b"{}", b"[" * 100_000, b'{"module": "os", "class_name": "abort"}'])
+def test_a_damaged_backbone_is_told_in_one_line(run, name, content):
+    with zipfile.ZipFile(run / "backbone.keras") as archive:
+        members = {member: archive.read(member) for member in archive.namelist()}
+    with zipfile.ZipFile(run / "backbone.keras", "w") as archive:
+        for member, whole in members.items():
+            archive.writestr(member, content if member == name else whole)
+    with pytest.raises(UserError, match="must be a Keras model file") as error:
+        of_run(run, "test")
+    assert "\n" not in str(error.value)
+
+
+def test_a_backbone_with_code_in_it_is_not_run(run):
+    layers = keras.layers
+    keras.Sequential([keras.Input((16, 16, 3)), layers.Lambda(lambda x: x), layers.Flatten()]).save(
+        run / "backbone.keras"
+    )
+    with pytest.raises(UserError, match="must be a Keras model file") as error:
+        of_run(run, "test")
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "statistics",
+    [
+        {"feature_mean": np.zeros(15)},
+        {"feature_mean": np.full(16, np.nan)},
+        {"feature_mean": np.full(16, "text")},
+        {"feature_mean": np.zeros(16), "kernel": np.zeros(16)},
+        {"feature_mean": np.zeros(16), "kernel": np.zeros((15, 3))},
+    ],
+)
+def test_damaged_statistics_are_told_in_one_line(run, statistics):
+    np.savez(run / "training_statistics.npz", **statistics)
+    with pytest.raises(UserError, match="must hold the array feature_mean") as error:
+        of_run(run, "test")
     assert "\n" not in str(error.value)
 
 
