@@ -1,5 +1,6 @@
 """TensorFlow Datasets builders of the few-shot data sets: `tfds build mini_imagenet --imports=dsl_tf.data.builders`."""
 
+import collections
 import dataclasses
 import pathlib
 import shutil
@@ -91,7 +92,7 @@ class _FewShotBuilder(FileReaderBuilder, skip_registration=True):
         if self.name in recognition.FORMATS:
             recognition.check_published(self.name, raw_splits, self.builder_config.allow_partial)
         names = {name: _class_names(name, split) for name, split in raw_splits.items()}
-        self.info.features["label"].names = [label for split_names in names.values() for label in split_names]
+        self.info.features["label"].names = _checked_names(names)
         self._write(raw_splits, names)
         self.info.metadata.update(source=description, classes={name: len(names[name]) for name in names})
 
@@ -150,7 +151,7 @@ class _FewShotBuilder(FileReaderBuilder, skip_registration=True):
             return
         message = (
             f"Every image of {self.name} must be readable. Received: {len(unreadable)} that are not, such as "
-            f"{', '.join(unreadable[:3])}."
+            f"{' '.join(', '.join(unreadable[:3]).split())}."
         )
         if not self.builder_config.allow_partial:
             raise UserError(f"{message} Get these files anew, or leave them out with --allow_partial.")
@@ -171,7 +172,21 @@ def _manual_folder(dl_manager):
 def _class_names(split_name, split):
     if split.class_names is None:
         return [f"{split_name} {label}" for label in range(int(split.labels.max()) + 1)]
-    return list(split.class_names)
+    # TensorFlow Datasets keeps them line by line, without the blanks around them.
+    return [" ".join(name.split()) for name in split.class_names]
+
+
+def _checked_names(names):
+    """All the names of the splits, one after the other; another one lost or gained would shift the labels."""
+    every = [name for split_names in names.values() for name in split_names]
+    repeated = [name for name, count in collections.Counter(every).items() if count > 1]
+    unwritable = [name for name in every if not name or name.encode(errors="ignore").decode() != name]
+    if repeated or unwritable:
+        raise UserError(
+            f"The classes must have different names in Unicode. Received: {(repeated or unwritable)[0][:80]!r}"
+            f"{', more than once' if repeated else ''}. Check where the files come from."
+        )
+    return every
 
 
 def _run_lengths(labels):

@@ -14,6 +14,7 @@ from absl import logging
 from dsl_tf.configuration import TFDS_PREFIX
 from dsl_tf.data.builders import BUILDERS, OtherTfds, PreparationConfig
 from dsl_tf.data.cache import default_cache_dir
+from dsl_tf.data.formats.tensorflow_datasets import check_features_file
 from dsl_tf.data.split import Split
 from dsl_tf.data.stored_images import StoredImages
 from dsl_tf.errors import UserError
@@ -106,15 +107,19 @@ def load_prepared(folder, split):
         UserError: where a file of the prepared data set is missing or damaged.
     """
     with _whole(folder):
+        check_features_file(pathlib.Path(folder) / "features.json")
         info = tfds.builder_from_directory(folder).info
         classes, runs = info.metadata["classes"], info.metadata["labels"][split]
         splits = list(classes)
         first = sum(classes[name] for name in splits[: splits.index(split)])
         names = info.features["label"].names[first : first + classes[split]]
-        labels = np.repeat(*np.array(runs, np.int64).reshape(-1, 2).T)
+        run_labels, run_lengths = np.array(runs, np.int64).reshape(-1, 2).T
         images = StoredImages(info.splits[split].filepaths, info.features["image"].shape[0])
-        if len(images) != len(labels):
-            raise ValueError(f"{len(images)} images for {len(labels)} labels")
+        # Before the labels are spread out, which damaged lengths would fill the memory with. The sum is of Python's
+        # integers, since NumPy's would wrap around.
+        if run_lengths.min(initial=0) < 0 or len(images) != sum(run_lengths.tolist()):
+            raise ValueError(f"{len(images)} images for {sum(run_lengths.tolist())} labels")
+        labels = np.repeat(run_labels, run_lengths)
         if np.prod(images.shape, dtype=np.int64) <= _IN_MEMORY_BYTES:
             images = images[:]
         return Split(images, labels, names)
@@ -150,6 +155,7 @@ def _is_prepared(folder):
 
 def _check_dataset(dataset, folder, image_size):
     with _whole(folder):
+        check_features_file(folder / "features.json")
         info = tfds.builder_from_directory(folder).info
         size = info.features["image"].shape[0]
     expected = OtherTfds.name if dataset.startswith(TFDS_PREFIX) else dataset
@@ -186,9 +192,13 @@ def _key(dataset, data_dir, allow_partial, class_split):
 
 
 def _size_and_time(entry):
-    if not entry.is_file():
+    # A link to itself, for one.
+    try:
+        if not entry.is_file():
+            return None
+        status = entry.stat()
+    except OSError:
         return None
-    status = entry.stat()
     return status.st_size, status.st_mtime_ns
 
 

@@ -13,6 +13,7 @@ import tensorflow_datasets as tfds
 
 from dsl_tf.data import builders, open_splits, prepared, shards
 from dsl_tf.data.class_lists import class_list
+from dsl_tf.data.raw import RawSplit
 from dsl_tf.data.stored_images import StoredImages
 from dsl_tf.errors import UserError
 from tests.images import CIFAR_FS_IMAGES_PER_CLASS, noise_image, write_cifar_fs
@@ -173,7 +174,9 @@ def test_two_processes_prepare_it_once(original, tmp_path):
     assert_whole(open_splits("cifar_fs", **options))
 
 
-@pytest.mark.parametrize("damage", ["shard gone", "shard cut", "metadata cut", "no labels", "info cut", "features cut"])
+@pytest.mark.parametrize(
+    "damage", ["shard gone", "shard cut", "metadata cut", "no labels", "too many labels", "info cut", "features cut"]
+)
 def test_a_damaged_prepared_data_set_is_an_error(options, tmp_path, damage):
     folder = tmp_path / "copy"
     subprocess.run(["cp", "-r", prepared.prepare("cifar_fs", **options), folder], check=True)
@@ -182,6 +185,10 @@ def test_a_damaged_prepared_data_set_is_an_error(options, tmp_path, damage):
         shard.unlink()
     elif damage == "shard cut":
         shard.write_bytes(shard.read_bytes()[:1000])
+    elif damage == "too many labels":
+        # No memory would hold them, and NumPy's sum of them is 0.
+        lengths = [[0, 2**62], [1, 2**62], [2, 2**62], [3, 2**62]]
+        (folder / "metadata.json").write_text(json.dumps({"classes": {"train": 64}, "labels": {"train": lengths}}))
     elif damage == "no labels":
         (folder / "metadata.json").write_text(json.dumps({"classes": {"train": 64}}))
     else:
@@ -191,6 +198,37 @@ def test_a_damaged_prepared_data_set_is_an_error(options, tmp_path, damage):
     with pytest.raises(UserError, match="whole prepared data set") as error:
         open_splits("cifar_fs", data_dir=folder)["train"]()
     assert "\n" not in str(error.value)
+
+
+def test_no_module_that_a_prepared_data_set_names_is_imported(options, tmp_path, monkeypatch):
+    folder = tmp_path / "copy"
+    subprocess.run(["cp", "-r", prepared.prepare("cifar_fs", **options), folder], check=True)
+    (tmp_path / "named_module.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
+    monkeypatch.syspath_prepend(tmp_path)
+    path = folder / "features.json"
+    path.write_text(path.read_text().replace("tensorflow_datasets.core.features.image_feature.Image", "named_module.A"))
+    for split in ("train", "val"):
+        with pytest.raises(UserError, match="features of TFDS's own"):
+            open_splits("cifar_fs", data_dir=folder)
+        with pytest.raises(UserError, match="features of TFDS's own"):
+            prepared.load_prepared(folder, split)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_link_to_itself_beside_the_data_is_passed_over(source, options, tmp_path):
+    (source / "loop").symlink_to("loop")
+    assert_whole(open_splits("cifar_fs", **{**options, "data_dir": source, "cache_dir": tmp_path / "cache"}))
+
+
+def test_class_names_that_would_shift_the_labels():
+    def checked(names):
+        return builders._checked_names({"train": builders._class_names("train", RawSplit(names, None, None))})
+
+    # TensorFlow Datasets keeps one name in a line.
+    assert checked(("a\nb", " c  ", "d")) == ["a b", "c", "d"]
+    for names in (("a", " a"), ("a", "\n"), ("a", "\ud800")):
+        with pytest.raises(UserError, match="different names in Unicode"):
+            checked(names)
 
 
 def test_it_is_a_builder_of_tensorflow_datasets(original, tmp_path):

@@ -4,6 +4,8 @@ import contextlib
 import dataclasses
 import difflib
 import os
+import pathlib
+import re
 from collections.abc import Iterator
 
 import numpy as np
@@ -17,6 +19,7 @@ from dsl_tf.errors import UserError
 
 # Reading one by one from array_record files would take a system call or more for each image.
 _RECORDS_AT_ONCE = 64
+_OWN = "tensorflow_datasets.core.features."
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,6 +102,29 @@ def is_prepared(folder, name):
         name: the data set's name in TFDS.
     """
     return any(folder.glob(f"{name}/*/dataset_info.json"))
+
+
+def check_features_file(path):
+    """Checks the features of prepared data before TFDS reads them: it imports whatever module their file names.
+
+    Args:
+        path: the file features.json.
+
+    Raises:
+        UserError: where it cannot be read, or has features of others than TFDS itself.
+    """
+    waiting = [read_json(path)]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, dict):
+            kinds = [value.get(key) for key in ("pythonClassName", "python_class_name", "type")]
+            others = [kind for kind in kinds if isinstance(kind, str) and "." in kind and not kind.startswith(_OWN)]
+            if others:
+                raise UserError(
+                    f"{os.fspath(path)!r} must have features of TFDS's own, since others would run code. Received: "
+                    f"{others[0][:80]!r}. Prepare the data set again with TFDS."
+                )
+        waiting += value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
 
 
 def read_pool(name, data_dir=None):
@@ -227,6 +253,9 @@ def _label(pool, entry, split):
 
 def _builder(name, data_dir):
     with _telling(f"TFDS cannot find the data set {name!r}.", "Check its name and its files."):
+        if data_dir is not None:
+            for path in pathlib.Path(data_dir).glob(f"{re.split('[/:]', name)[0]}/**/features.json"):
+                check_features_file(path)
         # Before any builder of TFDS's own, which knows the files of its own version only.
         with contextlib.suppress(tfds.core.DatasetNotFoundError):
             return tfds.core.read_only_builder.builder_from_files(name, data_dir=data_dir)

@@ -358,3 +358,16 @@ def test_wrong_class_splits(tmp_path, content, expected):
 def test_a_wrong_class_split_is_told_before_anything_is_prepared(own_folder, tmp_path):
     raised_line(read_tfds, "dsl_tf_prepared", None, write_json(tmp_path, {}))
     assert not own_folder.exists()
+
+
+@pytest.mark.parametrize("name", ["beasts", "beasts:1.0.0"])
+def test_no_module_that_the_features_name_is_imported(tmp_path, monkeypatch, name):
+    builder = prepare(tmp_path, "beasts", FEATURES, EXAMPLES)
+    (tmp_path / "named_module.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
+    monkeypatch.syspath_prepend(tmp_path)
+    path = pathlib.Path(builder.data_dir) / "features.json"
+    features = json.loads(path.read_text())
+    features["featuresDict"]["features"]["image"]["pythonClassName"] = "named_module.Image"
+    path.write_text(json.dumps(features))
+    assert "named_module.Image" in raised_line(read_pool, name, tmp_path)
+    assert not (tmp_path / "ran").exists()
