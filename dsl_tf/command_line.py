@@ -33,7 +33,8 @@ def _parse(arguments):
     """Parses the command line; unknown flags and values are one line and exit code 2."""
     try:
         rest = flags.FLAGS(arguments)
-    except (flags.Error, OSError, UnicodeDecodeError) as error:
+    # A ValueError, for one, is what absl raises for --noflip=1.
+    except (flags.Error, OSError, ValueError) as error:
         _fail(f"{error} (--help lists the flags)")
     if len(rest) > 1:
         _fail(f"expected only --flags. Received: {rest[1]!r} (--help lists the flags)")

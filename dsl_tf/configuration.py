@@ -29,6 +29,9 @@ def _check_value(name, value, limits):
     def fail(expected):
         raise UserError(f"--{name} must be {expected}. Received: {value!r}.")
 
+    # A run's flagfile must be able to hold it, in a line of UTF-8, and a path holds no NUL.
+    if isinstance(value, str) and (len(value.splitlines()) > 1 or "\0" in value or not _is_utf8(value)):
+        fail("one line of UTF-8 text")
     if limits["choices"] and value not in limits["choices"]:
         fail(f"one of {', '.join(limits['choices'])}")
     if isinstance(value, float) and not math.isfinite(value):
@@ -41,6 +44,14 @@ def _check_value(name, value, limits):
         fail(f"at most {limits['maximum']}")
     if limits["below"] is not None and value >= limits["below"]:
         fail(f"below {limits['below']}")
+
+
+def _is_utf8(text):
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 class _Checked:

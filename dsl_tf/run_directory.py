@@ -52,7 +52,7 @@ def read_configuration(directory):
         )
     try:
         return flagfiles.read(path, TrainingConfiguration)
-    except (flags.Error, UserError, OSError, UnicodeDecodeError) as error:
+    except (flags.Error, OSError, ValueError) as error:
         message = " ".join(str(error).split())
         raise UserError(f"{str(path)!r} must be the flagfile of a run. It cannot be read: {message}") from None
 
@@ -117,11 +117,11 @@ def truncate_metrics(directory, step):
     if not path.exists():
         return
     kept = []
-    for line in path.read_text(encoding="utf-8").splitlines():
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
             if json.loads(line)["step"] <= step:
                 kept.append(line)
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             # The line that the interruption cut off.
             continue
     write_text(path, "".join(line + "\n" for line in kept))
@@ -139,7 +139,7 @@ def read_results(directory):
     try:
         results = json.loads(path.read_text(encoding="utf-8"))
         results["accuracies"]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         raise UserError(f"{str(path)!r} must be the JSON results of a run. It cannot be read. Move it away.") from None
     return results
 

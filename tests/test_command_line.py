@@ -124,6 +124,8 @@ def test_evaluation_repeats_the_accuracies_of_the_training(finished_run):
         ("run_train.py", ["--lerning_rate=1"], ["lerning_rate"]),
         ("run_train.py", ["--epochs=many"], ["--epochs=many"]),
         ("run_train.py", ["--epochs=0"], ["--epochs", "at least 1"]),
+        ("run_train.py", ["--noflip=1"], ["--noflip=1"]),
+        ("run_train.py", ["--data_dir=two\nlines"], ["--data_dir", "one line"]),
         ("run_train.py", ["glyphs"], ["'glyphs'"]),
         ("run_train.py", ["--flagfile=missing.flags"], ["missing.flags"]),
         ("run_train.py", ["--dataset=folder", "--output_dir={tmp}/run"], ["--data_dir"]),

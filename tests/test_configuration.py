@@ -16,6 +16,9 @@ from dsl_tf.errors import UserError
         ({"filters": (8, 0, 8, 8)}, ["--filters", "at least 1", "0"]),
         ({"test_shots": ()}, ["--test_shots", "empty"]),
         ({"classification_loss": "none", "metric_loss": "none"}, ["--classification_loss", "--metric_loss"]),
+        ({"data_dir": "a\n--epochs=1"}, ["--data_dir", "one line of UTF-8"]),
+        ({"output_dir": "a\0"}, ["--output_dir", "one line of UTF-8"]),
+        ({"cache_dir": "\udcff"}, ["--cache_dir", "one line of UTF-8"]),
         ({"shots": 1}, ["--metric_loss=nca", "--shots", "at least 2", "1"]),
     ],
 )

@@ -49,7 +49,9 @@ def test_a_directory_with_other_files_or_a_file_is_refused(tmp_path):
         run_directory.open_directory(tiny_configuration(tmp_path / "thesis.tex"))
 
 
-@pytest.mark.parametrize("content", [b"--nosuchflag=1", b"--epochs=0", b"\xff\xfe", b"--filters=a,b"])
+@pytest.mark.parametrize(
+    "content", [b"--nosuchflag=1", b"--epochs=0", b"\xff\xfe", b"--filters=a,b", b"--noflip=1", b"--data_dir=a\0b"]
+)
 def test_a_damaged_flagfile_is_an_error_of_one_line(tmp_path, content):
     (tmp_path / "run.flags").write_bytes(content)
     with pytest.raises(UserError, match=r"run\.flags") as error:
@@ -81,4 +83,15 @@ def test_results_are_written_whole_and_read_back(tmp_path):
     assert run_directory.read_results(tmp_path) == {"accuracies": [{"accuracy": 0.5}]}
     (tmp_path / "results.json").write_text('{"accuracies": [')
     with pytest.raises(UserError, match=r"results\.json"):
+        run_directory.read_results(tmp_path)
+
+
+@pytest.mark.parametrize("line", [b"\xff\xfe", b"[" * 100_000])
+def test_damaged_metrics_and_results_do_not_end_a_resumed_run(tmp_path, line):
+    whole = b'{"step": 5}\n'
+    (tmp_path / "metrics.jsonl").write_bytes(whole + line + b"\n" + whole)
+    run_directory.truncate_metrics(tmp_path, 10)
+    assert (tmp_path / "metrics.jsonl").read_bytes() == whole * 2
+    (tmp_path / "results.json").write_bytes(line)
+    with pytest.raises(UserError, match="must be the JSON results of a run"):
         run_directory.read_results(tmp_path)

@@ -120,8 +120,6 @@ def read_run(directory):
         return Run(str(directory), configuration, _read_results(path), _read_metrics(path))
     except (UserError, OSError) as error:
         return Run(str(directory), problem=" ".join(str(error).split()))
-    except RecursionError:
-        return Run(str(directory), problem=f"{run_directory.RESULTS} is nested too deeply.")
 
 
 def _directories_below(folder):
