@@ -1,13 +1,11 @@
 """The files that others use: the backbone for Keras, and a SavedModel for TensorFlow alone."""
 
-import os
-import shutil
-
 import numpy as np
 import tensorflow as tf
 from keras.export import ExportArchive
 
 from dsl_tf import run_directory
+from dsl_tf.atomic_files import replacing
 from dsl_tf.data.preprocessing import normalize, resize
 from dsl_tf.models.normalization import with_standard_normalization
 
@@ -19,9 +17,8 @@ def export_backbone(backbone, path):
         backbone: a `keras.Model` from normalised images (−1..1) to features.
         path: a `pathlib.Path` ending in `.keras`.
     """
-    beside = path.with_name(f".partial.{path.name}")
-    with_standard_normalization(backbone).save(beside)
-    os.replace(beside, path)
+    with replacing(path) as beside:
+        with_standard_normalization(backbone).save(beside)
 
 
 def export_saved_model(backbone, path):
@@ -44,11 +41,8 @@ def export_saved_model(backbone, path):
     archive.track(backbone)
     signature = [tf.TensorSpec([None, None, None, 3], tf.uint8, name="images")]
     archive.add_endpoint("serving_default", serve, input_signature=signature)
-    beside = path.with_name(f".partial.{path.name}")
-    shutil.rmtree(beside, ignore_errors=True)
-    archive.write_out(str(beside), verbose=False)
-    shutil.rmtree(path, ignore_errors=True)
-    os.replace(beside, path)
+    with replacing(path) as beside:
+        archive.write_out(str(beside), verbose=False)
 
 
 def export_statistics(classifier, feature_mean, path):
@@ -63,9 +57,8 @@ def export_statistics(classifier, feature_mean, path):
     if classifier is not None:
         arrays["kernel"] = np.asarray(tf.convert_to_tensor(classifier.kernel))
         arrays["bias"] = np.asarray(tf.convert_to_tensor(classifier.bias))
-    beside = path.with_name(f".partial.{path.name}")
-    np.savez(beside, **arrays)
-    os.replace(beside, path)
+    with replacing(path) as beside:
+        np.savez(beside, **arrays)
 
 
 def export(parts, feature_mean, directory):
