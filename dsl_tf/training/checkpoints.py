@@ -1,15 +1,27 @@
-"""Checkpoints: where a run stands, and the weights that validated best."""
+"""Checkpoints: where a run stands, and the weights that validated best, each with the checksums of its files."""
+
+import hashlib
+import json
+import pathlib
+import re
 
 import tensorflow as tf
+from absl import logging
 
 from dsl_tf import run_directory
+from dsl_tf.atomic_files import remove, replacing
 from dsl_tf.errors import UserError
 
-_KEPT = 2
+MANIFEST = "manifest.json"
+VARIABLES = "variables"
+_KEPT = 3
 
 
 class Checkpoints:
     """Saves and restores the state of a run in its directory.
+
+    A checkpoint is a folder, `ckpt-STEP`, with TensorFlow's files and a manifest of their sizes and SHA-256. The last
+    three are kept, and the best weights that they tell of.
 
     Args:
         directory: the run directory.
@@ -18,7 +30,7 @@ class Checkpoints:
     Attributes:
         step: the number of steps done.
         best_score: the best validation score so far, −1 before the first.
-        best_step: the step that reached it.
+        best_step: the step that reached it, 0 before the first.
     """
 
     def __init__(self, directory, parts):
@@ -28,50 +40,165 @@ class Checkpoints:
         weights = {"backbone": parts.backbone}
         if parts.classifier is not None:
             weights["classifier"] = parts.classifier
-        everything = tf.train.Checkpoint(
+        self._everything = tf.train.Checkpoint(
             **weights,
             optimizer=parts.optimizer,
             step=self.step,
             best_score=self.best_score,
             best_step=self.best_step,
         )
-        self._last = tf.train.CheckpointManager(everything, directory / run_directory.CHECKPOINTS, _KEPT)
-        self._best = tf.train.CheckpointManager(
-            tf.train.Checkpoint(**weights), directory / run_directory.BEST_CHECKPOINT, 1
-        )
+        self._weights = tf.train.Checkpoint(**weights)
+        self._last = directory / run_directory.CHECKPOINTS
+        self._best = directory / run_directory.BEST_CHECKPOINT
 
     def save(self):
-        """Saves where the run stands."""
-        self._last.save(checkpoint_number=int(self.step))
-
-    def save_best(self, score):
-        """Saves the weights as the best so far."""
-        self._best.save(checkpoint_number=int(self.step))
-        self.best_score.assign(score)
-        self.best_step.assign(self.step)
-
-    def restore(self):
-        """Restores the newest checkpoint; does nothing where there is none.
+        """Saves where the run stands.
 
         Raises:
-            UserError: where it is of another architecture or cannot be read.
+            OSError, tf.errors.OpError: where it cannot be written; the checkpoints before it are kept.
         """
-        _restore(self._last)
+        step = int(self.step)
+        _write(self._everything, _folder(self._last, step), {"step": step, "best_step": int(self.best_step)})
+        # Later ones are those that could not be restored.
+        kept = [number for number in _numbers(self._last) if number <= step][-_KEPT:]
+        _keep(self._last, kept)
+        # And not this checkpoint's alone: whoever goes back to one before it needs the best of that time.
+        _keep(self._best, {_best_step(_folder(self._last, number)) for number in kept})
+
+    def save_best(self, score):
+        """Saves the weights as the best so far.
+
+        Raises:
+            OSError, tf.errors.OpError: where they cannot be written.
+        """
+        step = int(self.step)
+        _write(self._weights, _folder(self._best, step), {"step": step})
+        self.best_score.assign(score)
+        self.best_step.assign(step)
+
+    def restore(self):
+        """Restores the newest checkpoint that is whole; does nothing where none was ever saved.
+
+        Those that are damaged are named in a warning, and so are damaged best weights, which are then forgotten.
+
+        Raises:
+            UserError: where there are checkpoints and none is whole, or it is of another architecture.
+        """
+        last = f"The checkpoints in {str(self._last)!r}"
+        numbers = _numbers(self._last)
+        for number in reversed(numbers):
+            folder = _folder(self._last, number)
+            problem = _damage(folder)
+            if problem is None:
+                _read(self._everything, folder)
+                self._forget_damaged_best()
+                return
+            logging.warning("Checkpoint %r is damaged (%s): using the one before it.", str(folder), problem)
+        if numbers:
+            raise UserError(
+                f"{last} must be whole, one at least. Received: {len(numbers)}, all damaged. Bring them back from a "
+                "copy, or remove that folder to start this run anew."
+            )
+        others = sorted(path.name for path in self._last.glob("[!.]*"))
+        if others:
+            raise UserError(
+                f"{last} must be folders named ckpt-STEP. Received: {others[0]!r}, such as another version of dsl_tf "
+                "wrote. Go on with that version, or choose another --output_dir."
+            )
 
     def restore_best(self):
-        """Restores the weights that validated best; keeps the present ones where no best was saved."""
-        _restore(self._best)
+        """Restores the weights that validated best; keeps the present ones where there are none, or damaged ones."""
+        self._forget_damaged_best()
+        if int(self.best_step):
+            _read(self._weights, _folder(self._best, int(self.best_step)))
+
+    def _forget_damaged_best(self):
+        if not int(self.best_step):
+            return
+        folder = _folder(self._best, int(self.best_step))
+        problem = _damage(folder)
+        if problem is not None:
+            logging.warning(
+                "Checkpoint %r, the best weights so far, is damaged (%s): they are lost. Those of a later validation, "
+                "or the last ones, take their place.",
+                str(folder),
+                problem,
+            )
+            self.best_score.assign(-1.0)
+            self.best_step.assign(0)
 
 
-def _restore(manager):
-    path = manager.latest_checkpoint
-    if path is None:
+def _folder(parent, number):
+    return parent / f"ckpt-{number}"
+
+
+def _numbers(parent):
+    """Returns the steps of the checkpoints in a folder, damaged ones too, in ascending order."""
+    matches = [re.fullmatch(r"ckpt-(\d+)", path.name) for path in parent.iterdir()] if parent.is_dir() else []
+    return sorted(int(match[1]) for match in matches if match)
+
+
+def _keep(parent, numbers):
+    """Removes the checkpoints of a folder that are not among the numbers, and what a killed process left of others."""
+    if not parent.is_dir():
         return
+    kept = {_folder(parent, number) for number in numbers}
+    for path in parent.iterdir():
+        if path not in kept:
+            remove(path)
+
+
+def _sha256(path):
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _write(checkpoint, folder, record):
+    folder.parent.mkdir(exist_ok=True)
+    with replacing(folder) as beside:
+        beside.mkdir()
+        checkpoint.write(str(beside / VARIABLES))
+        files = {
+            path.name: {"bytes": path.stat().st_size, "sha256": _sha256(path)} for path in sorted(beside.iterdir())
+        }
+        (beside / MANIFEST).write_text(json.dumps({**record, "files": files}, indent=1) + "\n", encoding="utf-8")
+
+
+def _damage(folder):
+    """Returns what is wrong with the files of a checkpoint, or None."""
     try:
-        manager.checkpoint.restore(path).assert_consumed()
+        files = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["files"]
+        expected = {name: (properties["bytes"], properties["sha256"]) for name, properties in files.items()}
+    except FileNotFoundError:
+        return f"it has no {MANIFEST}" if folder.exists() else "it is not there"
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return f"{MANIFEST} cannot be read"
+    for name, (size, digest) in expected.items():
+        path = folder / pathlib.PurePath(name).name
+        try:
+            found = path.stat().st_size
+            if found != size:
+                return f"{name} must have {size:,} bytes and has {found:,}"
+            if _sha256(path) != digest:
+                return f"{name} does not have its SHA-256"
+        except OSError as error:
+            return f"{name}: {error.strerror}"
+    return None if f"{VARIABLES}.index" in expected else f"{MANIFEST} does not list its files"
+
+
+def _best_step(folder):
+    try:
+        return json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["best_step"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _read(checkpoint, folder):
+    try:
+        checkpoint.read(str(folder / VARIABLES)).assert_consumed()
     except (ValueError, AssertionError, tf.errors.OpError) as error:
         reason = str(error).strip().splitlines()[0]
         raise UserError(
-            f"Checkpoint {path!r} must hold the weights of the network that the flags describe. It does not, or it is "
-            f"damaged ({reason}). Use the flags that made it, or another --output_dir."
+            f"Checkpoint {str(folder)!r} must hold the weights of the network that the flags describe. It does not "
+            f"({reason}). Use the flags that made it, or another --output_dir."
         ) from None

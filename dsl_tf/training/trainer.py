@@ -145,7 +145,7 @@ def train(configuration, splits=None, backbone=None):
         **(_test(configuration, parts, splits, feature_mean, directory) if "test" in splits else {}),
         "loss": configuration.loss_name,
         "best": {"step": int(checkpoints.best_step), "validation_accuracy": float(checkpoints.best_score)}
-        if "val" in splits
+        if int(checkpoints.best_step)
         else None,
         "steps": int(checkpoints.step),
         "source": source,

@@ -1,0 +1,165 @@
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from dsl_tf.errors import UserError
+from dsl_tf.training import construction
+from dsl_tf.training.checkpoints import Checkpoints
+from tests.images import SIZE, tiny_backbone, tiny_configuration
+
+
+def new_parts():
+    return construction.build(tiny_configuration("unused"), (SIZE, SIZE, 3), 8, 4, tiny_backbone())
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def bias(parts):
+    return parts.classifier.bias.numpy()[0]
+
+
+@pytest.fixture
+def saved(tmp_path):
+    """Five steps whose bias is the step; the second validates best, then the fourth."""
+    parts = new_parts()
+    checkpoints = Checkpoints(tmp_path, parts)
+    for step in range(1, 6):
+        parts.classifier.bias.assign(np.full(8, step, np.float32))
+        checkpoints.step.assign(step)
+        if step in (2, 4):
+            checkpoints.save_best(step / 10)
+        checkpoints.save()
+    return tmp_path
+
+
+def truncate(path):
+    path.write_bytes(path.read_bytes()[:-7])
+
+
+def flip_a_bit(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def unlink(path):
+    path.unlink()
+
+
+def garble(path):
+    path.write_text('{"files": {"variables.index": 5}}')
+
+
+def empty(path):
+    path.write_text('{"files": {}}')
+
+
+DAMAGES = [
+    (truncate, "variables.data-00000-of-00001", "must have"),
+    (flip_a_bit, "variables.data-00000-of-00001", "SHA-256"),
+    (flip_a_bit, "variables.index", "SHA-256"),
+    (unlink, "variables.index", "variables.index: No such file"),
+    (unlink, "manifest.json", "no manifest.json"),
+    (truncate, "manifest.json", "manifest.json cannot be read"),
+    (garble, "manifest.json", "manifest.json cannot be read"),
+    (empty, "manifest.json", "does not list"),
+]
+
+
+def restored(folder):
+    parts = new_parts()
+    checkpoints = Checkpoints(folder, parts)
+    checkpoints.restore()
+    return parts, checkpoints
+
+
+def test_the_last_three_are_kept_and_the_best_that_they_tell_of(saved):
+    assert names(saved / "checkpoints") == ["ckpt-3", "ckpt-4", "ckpt-5"]
+    assert names(saved / "best_checkpoint") == ["ckpt-2", "ckpt-4"]
+    parts, checkpoints = restored(saved)
+    assert int(checkpoints.step) == 5 and bias(parts) == 5
+    checkpoints.restore_best()
+    assert int(checkpoints.best_step) == 4 and bias(parts) == 4
+    for step in (6, 7):
+        checkpoints.step.assign(step)
+        checkpoints.save()
+    assert names(saved / "best_checkpoint") == ["ckpt-4"]
+
+
+@pytest.mark.parametrize(("damage", "file", "words"), DAMAGES)
+def test_a_damaged_checkpoint_is_told_and_the_one_before_it_is_used(saved, caplog, damage, file, words):
+    damage(saved / "checkpoints" / "ckpt-5" / file)
+    damage(saved / "checkpoints" / "ckpt-4" / file)
+    parts, checkpoints = restored(saved)
+    assert int(checkpoints.step) == 3 and bias(parts) == 3
+    assert float(checkpoints.best_score) == 0.2
+    warnings = [record.getMessage() for record in caplog.records]
+    assert len(warnings) == 2 and all(words in warning and "\n" not in warning for warning in warnings)
+    assert "ckpt-5" in warnings[0] and "ckpt-4" in warnings[1]
+    checkpoints.restore_best()
+    assert bias(parts) == 2
+    checkpoints.step.assign(4)
+    checkpoints.save()
+    # The damaged one that lies ahead would be the first to be tried the next time.
+    assert names(saved / "checkpoints") == ["ckpt-3", "ckpt-4"]
+    assert int(restored(saved)[1].step) == 4
+
+
+@pytest.mark.parametrize(("damage", "file", "words"), DAMAGES)
+def test_where_none_is_whole_nothing_starts_anew_and_nothing_changes(saved, damage, file, words):
+    for name in ("ckpt-3", "ckpt-4", "ckpt-5"):
+        damage(saved / "checkpoints" / name / file)
+    before = {path: path.read_bytes() for path in saved.rglob("*") if path.is_file()}
+    with pytest.raises(UserError, match="3, all damaged.*remove that folder") as error:
+        restored(saved)
+    assert "\n" not in str(error.value)
+    assert {path: path.read_bytes() for path in saved.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize(("damage", "file", "words"), DAMAGES)
+def test_damaged_best_weights_are_told_and_later_ones_take_their_place(saved, caplog, damage, file, words):
+    damage(saved / "best_checkpoint" / "ckpt-4" / file)
+    parts, checkpoints = restored(saved)
+    assert "best weights" in caplog.text and words in caplog.text and len(caplog.records) == 1
+    assert int(checkpoints.best_step) == 0 and float(checkpoints.best_score) == -1
+    checkpoints.restore_best()
+    assert bias(parts) == 5 and len(caplog.records) == 1
+
+
+def test_best_weights_that_are_gone_at_the_end_leave_the_last_ones(saved, caplog):
+    parts, checkpoints = restored(saved)
+    shutil.rmtree(saved / "best_checkpoint")
+    checkpoints.restore_best()
+    assert "it is not there" in caplog.text
+    assert bias(parts) == 5 and int(checkpoints.best_step) == 0
+
+
+def test_what_a_killed_process_left_half_written_is_no_checkpoint(tmp_path, saved):
+    half = tmp_path / "new" / "checkpoints" / ".partial.ckpt-1"
+    half.mkdir(parents=True)
+    (half / "variables.index").write_text("half")
+    _, checkpoints = restored(tmp_path / "new")
+    assert int(checkpoints.step) == 0
+    checkpoints.step.assign(9)
+    checkpoints.save()
+    assert names(half.parent) == ["ckpt-9"]
+
+
+def test_checkpoints_of_another_version_are_not_started_over(tmp_path):
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "ckpt-8.index").write_text("")
+    with pytest.raises(UserError, match=r"ckpt-8\.index.*another version"):
+        restored(tmp_path)
+
+
+def test_the_manifest_lists_every_other_file(saved):
+    folder = saved / "checkpoints" / "ckpt-5"
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert manifest["step"] == 5 and manifest["best_step"] == 4
+    assert {name: entry["bytes"] for name, entry in manifest["files"].items()} == {
+        path.name: path.stat().st_size for path in folder.iterdir() if path.name != "manifest.json"
+    }
