@@ -1,10 +1,15 @@
 """The files of a run: which flags made it, what it measured, and whose directory it is."""
 
+import contextlib
 import dataclasses
+import errno
+import fcntl
 import json
+import os
 import pathlib
+import socket
 
-from absl import flags
+from absl import flags, logging
 
 from dsl_tf import flagfiles
 from dsl_tf.atomic_files import write_text
@@ -22,6 +27,7 @@ BEST_CHECKPOINT = "best_checkpoint"
 TENSORBOARD = "tensorboard"
 FEATURES = "features"
 EVALUATION = "evaluation"
+_LOCK = ".lock"
 
 
 def mathematical_flags(configuration, without=()):
@@ -71,7 +77,7 @@ def open_directory(configuration):
     name = f"--output_dir={configuration.output_dir!r}"
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        entries = {entry.name for entry in directory.iterdir()}
+        entries = {entry.name for entry in directory.iterdir()} - {_LOCK}
     except OSError as error:
         raise UserError(f"{name} must be a directory that can be made and read. {error.strerror}.") from None
     if FLAGFILE in entries:
@@ -86,6 +92,60 @@ def open_directory(configuration):
     elif entries:
         raise UserError(f"{name} holds other files, such as {min(entries)!r}. Choose a new or an empty directory.")
     return directory
+
+
+@contextlib.contextmanager
+def locked(directory):
+    """Keeps other processes from training in a run directory for as long as the block, or the process, lives.
+
+    Raises:
+        UserError: where another process trains there, or the directory cannot be written.
+    """
+    path = pathlib.Path(directory) / _LOCK
+    name = f"--output_dir={str(directory)!r}"
+    try:
+        descriptor = _lock(path)
+    except BlockingIOError:
+        raise UserError(
+            f"{name} must be a directory that no other process trains in. {_holder(path)} does. "
+            "Wait for it, or choose another directory."
+        ) from None
+    except OSError as error:
+        raise UserError(f"{name} must be a directory that can be written. {error.strerror}.") from None
+    try:
+        yield
+    finally:
+        # While it is held: removed after, it could be the file that another process has just locked.
+        path.unlink(missing_ok=True)
+        os.close(descriptor)
+
+
+def _lock(path):
+    """Locks a file and returns its descriptor; raises BlockingIOError where another process holds it."""
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno not in (errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK):
+                os.close(descriptor)
+                raise
+            logging.warning("%r is on a disk without locks: start no second training in it.", str(path.parent))
+        # The one that held it may have removed the file between the two calls.
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(os.stat(path), os.fstat(descriptor)):
+                with contextlib.suppress(OSError):  # A note for people, on a disk that may be full.
+                    os.ftruncate(descriptor, 0)
+                    os.write(descriptor, f"Process {os.getpid()} on {socket.gethostname()}".encode())
+                return descriptor
+        os.close(descriptor)
+
+
+def _holder(path):
+    try:
+        return path.read_text(encoding="utf-8") or "Another one"
+    except (OSError, UnicodeDecodeError):
+        return "Another one"
 
 
 def record_flags(directory, configuration):

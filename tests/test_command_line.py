@@ -1,5 +1,6 @@
 """The scripts as users run them: processes, exit codes, what is printed."""
 
+import contextlib
 import json
 import os
 import pathlib
@@ -191,25 +192,50 @@ def test_another_runs_directory_is_refused_untouched(finished_run):
     assert {path: path.read_bytes() for path in output_dir.rglob("*") if path.is_file()} == before
 
 
+@contextlib.contextmanager
+def started(arguments, log):
+    """A training process that has logged three epochs; killed in the end where it still runs."""
+    process = subprocess.Popen(
+        [sys.executable, PROJECT / "run_train.py", *arguments],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        deadline = time.monotonic() + 120
+        while time.monotonic() < deadline and (not log.exists() or len(log.read_text().splitlines()) < 3):
+            assert process.poll() is None
+            time.sleep(0.02)
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
 def test_a_killed_run_goes_on_with_the_same_command(data_dir, tmp_path):
     arguments = ["--dataset=folder", f"--data_dir={data_dir}", f"--output_dir={tmp_path}/run", "--image_size=16", *TINY]
     arguments += ["--epochs=60", "--validate_every=60"]
     log = tmp_path / "run" / "metrics.jsonl"
-    process = subprocess.Popen(
-        [sys.executable, PROJECT / "run_train.py", *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline and (not log.exists() or len(log.read_text().splitlines()) < 3):
-        assert process.poll() is None
-        time.sleep(0.02)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
+    with started(arguments, log) as process:
+        os.kill(process.pid, signal.SIGKILL)
     resumed = run("run_train.py", *arguments)
     assert resumed.returncode == 0, resumed.stderr
     assert "Going on from step" in resumed.stdout
     lines = [json.loads(line) for line in log.read_text().splitlines()]
     assert [line["epoch"] for line in lines] == list(range(1, 61))
     assert np.isfinite([line["loss"] for line in lines]).all()
+
+
+def test_a_run_that_is_under_way_is_left_alone(data_dir, tmp_path):
+    arguments = ["--dataset=folder", f"--data_dir={data_dir}", f"--output_dir={tmp_path}/run", "--image_size=16", *TINY]
+    arguments += ["--epochs=60", "--validate_every=60"]
+    log = tmp_path / "run" / "metrics.jsonl"
+    with started(arguments, log) as process:
+        line = error_line(run("run_train.py", *arguments))
+        assert f"Process {process.pid} on" in line and "trains in" in line
+        assert process.wait(120) == 0
+    assert [json.loads(line)["epoch"] for line in log.read_text().splitlines()] == list(range(1, 61))
+    assert (tmp_path / "run" / "results.json").exists()
 
 
 @pytest.mark.parametrize("script", ["run_train.py", "run_eval.py"])

@@ -1,4 +1,9 @@
 import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
 
 import pytest
 
@@ -62,6 +67,85 @@ def test_a_damaged_flagfile_is_an_error_of_one_line(tmp_path, content):
 def test_a_folder_without_flagfile_is_no_run(tmp_path):
     with pytest.raises(UserError, match="not a run directory"):
         run_directory.read_configuration(tmp_path)
+
+
+HOLD_LOCK = """
+import sys, time
+from dsl_tf import run_directory
+with run_directory.locked(sys.argv[1]):
+    print("locked", flush=True)
+    sys.stdin.readline()
+"""
+
+
+@pytest.fixture
+def holder(tmp_path):
+    """Another process that has locked the directory."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLD_LOCK, tmp_path],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=pathlib.Path(__file__).parent.parent,
+    )
+    assert process.stdout.readline() == "locked\n"
+    yield process
+    process.kill()
+    process.communicate()
+
+
+def test_a_directory_that_a_live_process_trains_in_is_refused(tmp_path, holder):
+    # An empty one counts as empty all the same: its run has not got to its flagfile yet.
+    assert run_directory.open_directory(tiny_configuration(tmp_path)) == tmp_path
+    with pytest.raises(UserError, match=rf"Process {holder.pid} on .* does") as error, run_directory.locked(tmp_path):
+        pass
+    assert "\n" not in str(error.value)
+    assert holder.poll() is None
+    holder.communicate("\n")
+    assert list(tmp_path.iterdir()) == []
+    with run_directory.locked(tmp_path):
+        pass
+
+
+def test_the_lock_of_a_killed_process_is_free(tmp_path, holder):
+    os.kill(holder.pid, signal.SIGKILL)
+    holder.wait()
+    assert list(tmp_path.iterdir()) == [tmp_path / ".lock"]
+    assert run_directory.open_directory(tiny_configuration(tmp_path)) == tmp_path
+    again = run_directory.locked(tmp_path)
+    with run_directory.locked(tmp_path), pytest.raises(UserError, match=f"Process {os.getpid()}"), again:
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_failure_in_a_locked_directory_frees_it(tmp_path):
+    with pytest.raises(KeyError), run_directory.locked(tmp_path):
+        raise KeyError
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_of_many_that_lock_and_free_a_directory_one_holds_it_at_a_time(tmp_path):
+    """Each writes its number, waits a moment and must find it again: a removed lock file must let no second one in."""
+    script = """
+import sys, time
+from dsl_tf import run_directory
+from dsl_tf.errors import UserError
+held = 0
+while held < 200:
+    try:
+        with run_directory.locked(sys.argv[1]):
+            held += 1
+            path = sys.argv[1] + "/who"
+            open(path, "w").write(sys.argv[2])
+            time.sleep(0.0003)
+            assert open(path).read() == sys.argv[2]
+    except UserError:
+        pass
+"""
+    command = [sys.executable, "-c", script, tmp_path]
+    cwd = pathlib.Path(__file__).parent.parent
+    processes = [subprocess.Popen([*command, str(number)], cwd=cwd) for number in range(3)]
+    assert [process.wait(60) for process in processes] == [0, 0, 0]
 
 
 def test_metrics_after_the_checkpoint_and_a_torn_line_are_dropped(tmp_path):

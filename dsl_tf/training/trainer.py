@@ -115,14 +115,25 @@ def train(configuration, splits=None, backbone=None):
         needed to repeat the run.
 
     Raises:
-        UserError: where the flags do not fit the data, or the output directory is another run's.
+        UserError: where the flags do not fit the data, or the output directory is another run's, or another process
+            trains in it.
     """
-    source = configuration.dataset if splits is None else "arrays"
     directory = run_directory.open_directory(configuration)
     results = run_directory.read_results(directory)
-    if results is not None:
-        print(f"The run in {str(directory)!r} is complete.")
-        return results
+    if results is None:
+        with run_directory.locked(directory):
+            # Once more, because another process may have written there before the lock was free.
+            run_directory.open_directory(configuration)
+            results = run_directory.read_results(directory)
+            if results is None:
+                return _train(configuration, splits, backbone, directory)
+    print(f"The run in {str(directory)!r} is complete.")
+    return results
+
+
+def _train(configuration, splits, backbone, directory):
+    """Trains and evaluates in a directory that is this process's alone."""
+    source = configuration.dataset if splits is None else "arrays"
     splits = load_splits(configuration) if splits is None else splits
     _check_splits(configuration, splits)
     train_split = splits["train"]
