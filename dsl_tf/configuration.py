@@ -150,6 +150,9 @@ class TrainingConfiguration(_Checked):
     log_every: int | None = _option(
         None, "Steps between lines of metrics.jsonl. Default: once an epoch.", minimum=1, mathematical=False
     )
+    checkpoint_minutes: float = _option(
+        10.0, "Minutes between checkpoints within an epoch; each epoch ends with one.", minimum=0, mathematical=False
+    )
     output_dir: str | None = _option(
         None, "Run directory. Default: runs/ and a name made of data set, losses and seed.", mathematical=False
     )

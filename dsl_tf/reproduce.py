@@ -90,12 +90,16 @@ def _run(script, arguments):
     code = f"from dsl_tf import command_line; command_line.{_SCRIPTS[script]}()"
     environment = {"TF_CPP_MIN_LOG_LEVEL": "3", **os.environ}
     process = subprocess.Popen([sys.executable, "-c", code, *arguments], env=environment)
-    # A scheduler's SIGTERM would end this process alone and leave the training behind.
-    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    # A scheduler's signal would end this process alone and leave the training behind.
+    before = {
+        number: signal.signal(number, lambda received, _: sys.exit(128 + received))
+        for number in (signal.SIGTERM, signal.SIGUSR1)
+    }
     try:
         return process.wait()
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
         # Still there only where the waiting was interrupted.
         process.terminate()
         process.wait()

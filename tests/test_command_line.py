@@ -212,12 +212,18 @@ def started(arguments, log):
         process.communicate()
 
 
-def test_a_killed_run_goes_on_with_the_same_command(data_dir, tmp_path):
+@pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGTERM])
+def test_a_killed_run_goes_on_with_the_same_command(data_dir, tmp_path, sent):
     arguments = ["--dataset=folder", f"--data_dir={data_dir}", f"--output_dir={tmp_path}/run", "--image_size=16", *TINY]
     arguments += ["--epochs=60", "--validate_every=60"]
     log = tmp_path / "run" / "metrics.jsonl"
     with started(arguments, log) as process:
-        os.kill(process.pid, signal.SIGKILL)
+        os.kill(process.pid, sent)
+        if sent == signal.SIGTERM:
+            # What schedulers and shells see of a process that SIGTERM ends.
+            assert process.wait(60) == 143
+            lines = process.stderr.read().strip().splitlines()
+            assert "Ended by SIGTERM. The same command goes on" in lines[-1] and "Traceback" not in str(lines)
     resumed = run("run_train.py", *arguments)
     assert resumed.returncode == 0, resumed.stderr
     assert "Going on from step" in resumed.stdout

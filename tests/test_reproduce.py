@@ -162,7 +162,7 @@ def test_a_finished_run_without_the_tables_classifier_is_evaluated_with_it(first
     }
 
 
-@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1])
 def test_an_interruption_ends_the_running_training_and_the_same_command_goes_on(data_dir, tmp_path, sent):
     chosen = ["--table=4", "--datasets=folder", f"--data_dir={data_dir}", "--rows=sce", f"--runs={tmp_path}", *TINY]
     chosen += ["--epochs=2000"]

@@ -26,6 +26,7 @@ class Checkpoints:
     Args:
         directory: the run directory.
         parts: the `Parts` whose weights and optimizer are saved.
+        training_step: the `TrainingStep` whose running means are saved.
 
     Attributes:
         step: the number of steps done.
@@ -33,7 +34,7 @@ class Checkpoints:
         best_step: the step that reached it, 0 before the first.
     """
 
-    def __init__(self, directory, parts):
+    def __init__(self, directory, parts, training_step):
         self.step = tf.Variable(0, dtype=tf.int64, trainable=False)
         self.best_score = tf.Variable(-1.0, dtype=tf.float64, trainable=False)
         self.best_step = tf.Variable(0, dtype=tf.int64, trainable=False)
@@ -46,6 +47,8 @@ class Checkpoints:
             step=self.step,
             best_score=self.best_score,
             best_step=self.best_step,
+            sums=training_step.sums,
+            summed_steps=training_step.steps,
         )
         self._weights = tf.train.Checkpoint(**weights)
         self._last = directory / run_directory.CHECKPOINTS

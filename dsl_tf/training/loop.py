@@ -10,7 +10,6 @@ from dsl_tf.data.balanced import steps_per_epoch
 from dsl_tf.data.pipeline import training_batches
 from dsl_tf.errors import UserError
 from dsl_tf.progress import progress_bar
-from dsl_tf.training.step import TrainingStep
 
 # Seconds between updates of the progress bar, because each makes Python wait for the device.
 _DISPLAY_SECONDS = 0.5
@@ -68,26 +67,42 @@ def _log(directory, writer, epoch, step, values):
     writer.flush()
 
 
-def run_epochs(configuration, parts, splits, directory, checkpoints, flip):
-    """Trains from where the checkpoints stand to the last epoch.
+def _save(checkpoints, parts, training_step, epoch):
+    """Saves a checkpoint, but none that would only diverge again."""
+    step = int(checkpoints.step)
+    _check_finite(training_step.means(), epoch, step)
+    size = tf.add_n([tf.reduce_sum(tf.abs(tf.cast(weight, tf.float32))) for weight in parts.trainable_weights])
+    _check_finite({"the weights": float(size)}, epoch, step)
+    checkpoints.save()
+
+
+def run_epochs(configuration, parts, training_step, splits, directory, checkpoints, flip, interruption):
+    """Trains from where the checkpoints stand to the last epoch, or until a signal asks for the end.
 
     The weights that validate best are saved beside the last ones; without a validation split they are the last.
 
     Args:
         configuration: a `TrainingConfiguration`.
         parts: the `Parts` to train.
+        training_step: their `TrainingStep`, restored.
         splits: a dict of `Split`s, with `"train"` and perhaps `"val"`.
         directory: the run directory.
         checkpoints: the restored `Checkpoints` of the parts.
         flip: whether to mirror images at random.
+        interruption: a postponed `Interruption`.
+
+    Raises:
+        SystemExit: where a signal was received; the state is saved.
     """
     train = splits["train"]
     epoch_steps = steps_per_epoch(train.labels, configuration.ways, configuration.shots)
     last_step = configuration.epochs * epoch_steps
     first_step = step = int(checkpoints.step)
-    if step >= last_step:
+    # Means that are not reset at the end of an epoch: the run was interrupted while it validated.
+    unfinished = step > 0 and step % epoch_steps == 0 and float(training_step.steps) > 0
+    if step >= last_step and not unfinished:
         return
-    run_directory.truncate_metrics(directory, step)
+    run_directory.truncate_metrics(directory, step - 1 if unfinished else step)
     writer = tf.summary.create_file_writer(str(directory / run_directory.TENSORBOARD))
     batches = iter(
         training_batches(
@@ -101,11 +116,10 @@ def run_epochs(configuration, parts, splits, directory, checkpoints, flip):
             color_jitter=configuration.color_jitter,
         )
     )
-    training_step = TrainingStep(parts)
     log_every = configuration.log_every or epoch_steps
     validate_every = configuration.validate_every or max(1, configuration.epochs // 10)
-    started = time.monotonic()
-    for epoch in range(step // epoch_steps + 1, configuration.epochs + 1):
+    started = saved = time.monotonic()
+    for epoch in range((step - 1 if unfinished else step) // epoch_steps + 1, configuration.epochs + 1):
         elapsed = time.monotonic() - started
         left = f", {_duration(elapsed / (step - first_step) * (last_step - step))} left" if step > first_step else ""
         print(f"Epoch {epoch}/{configuration.epochs}{left}")
@@ -113,37 +127,51 @@ def run_epochs(configuration, parts, splits, directory, checkpoints, flip):
         progress = progress_bar(epoch_steps, "step", line_at_end=True, stateful_metrics=shown)
         epoch_started = displayed = time.monotonic()
         epoch_first_step = step
-        while step < epoch * epoch_steps:
-            try:
-                training_step(*next(batches))
-            except tf.errors.InvalidArgumentError as error:
-                # How the Cholesky and the eigenvalue decomposition answer weights that are not finite.
-                if "ecomposition" not in str(error):
-                    raise
-                _check_finite({"the classifier's kernel": math.nan}, epoch, step)
-            step += 1
+        epoch_ends = step == epoch * epoch_steps
+        while True:
+            if not epoch_ends:
+                try:
+                    training_step(*next(batches))
+                except tf.errors.InvalidArgumentError as error:
+                    # How the Cholesky and the eigenvalue decomposition answer weights that are not finite.
+                    if "ecomposition" not in str(error):
+                        raise
+                    _check_finite({"the classifier's kernel": math.nan}, epoch, step)
+                step += 1
+                checkpoints.step.assign(step)
             now = time.monotonic()
             epoch_ends = step == epoch * epoch_steps
             log_now = step % log_every == 0 or epoch_ends
             if log_now or now - displayed > _DISPLAY_SECONDS:
                 means = training_step.means()
-                images = (step - epoch_first_step) * configuration.ways * configuration.shots
-                means["images_per_second"] = round(images / (time.monotonic() - epoch_started), 1)
+                if step > epoch_first_step:
+                    images = (step - epoch_first_step) * configuration.ways * configuration.shots
+                    means["images_per_second"] = round(images / (time.monotonic() - epoch_started), 1)
                 progress.update(step - (epoch - 1) * epoch_steps, list(means.items()))
                 displayed = now
                 _check_finite(means, epoch, step)
             if log_now:
                 means["learning_rate"] = float(parts.optimizer.learning_rate)
-                training_step.reset()
                 if epoch_ends and "val" in splits and (epoch % validate_every == 0 or epoch == configuration.epochs):
-                    means.update(_validate(configuration, parts, splits["val"]))
+                    # Validation may take longer than a scheduler waits between SIGTERM and SIGKILL.
+                    _save(checkpoints, parts, training_step, epoch)
+                    with interruption.at_once():
+                        means.update(_validate(configuration, parts, splits["val"]))
+                training_step.reset()
                 _log(directory, writer, epoch, step, means)
-        checkpoints.step.assign(step)
+            if epoch_ends:
+                break
+            if interruption.received or now - saved >= configuration.checkpoint_minutes * 60:
+                _save(checkpoints, parts, training_step, epoch)
+                saved = time.monotonic()
+                interruption.end_if_received()
         accuracies = [value for name, value in means.items() if name.startswith("val_accuracy")]
         if accuracies:
             print("  ".join(f"{name} {value:.4f}" for name, value in means.items() if name.startswith("val_")))
             score = sum(accuracies) / len(accuracies)
             if score > checkpoints.best_score:
                 checkpoints.save_best(score)
-        checkpoints.save()
+        _save(checkpoints, parts, training_step, epoch)
+        saved = time.monotonic()
+        interruption.end_if_received()
     writer.close()

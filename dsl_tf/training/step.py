@@ -10,6 +10,11 @@ class TrainingStep:
 
     Args:
         parts: the `Parts` of the run.
+
+    Attributes:
+        names: what is measured.
+        sums: a variable `[len(names)]`, the sums since the last reset.
+        steps: a variable, the number of steps since the last reset.
     """
 
     def __init__(self, parts):
@@ -21,8 +26,8 @@ class TrainingStep:
             self.names += ["classification_loss"]
             self.names += ["metric_loss"] if parts.loss.metric else []
             self.names += ["accuracy"]
-        self._sums = tf.Variable(tf.zeros(len(self.names)), trainable=False)
-        self._steps = tf.Variable(0.0, trainable=False)
+        self.sums = tf.Variable(tf.zeros(len(self.names)), trainable=False)
+        self.steps = tf.Variable(0.0, trainable=False)
 
     @tf.function
     def __call__(self, images, labels):
@@ -44,14 +49,14 @@ class TrainingStep:
         with tf.control_dependencies(list(values.values())):
             parts.optimizer.apply(gradients, weights)
         # Summed where they are computed: reading them every step would make the device wait for Python.
-        self._sums.assign_add(tf.stack([values[name] for name in self.names]))
-        self._steps.assign_add(1.0)
+        self.sums.assign_add(tf.stack([values[name] for name in self.names]))
+        self.steps.assign_add(1.0)
 
     def means(self):
         """Returns `{name: mean}` over the steps since the last reset."""
-        return dict(zip(self.names, (self._sums / tf.maximum(self._steps, 1.0)).numpy().tolist(), strict=True))
+        return dict(zip(self.names, (self.sums / tf.maximum(self.steps, 1.0)).numpy().tolist(), strict=True))
 
     def reset(self):
         """Starts new means."""
-        self._sums.assign(tf.zeros_like(self._sums))
-        self._steps.assign(0.0)
+        self.sums.assign(tf.zeros_like(self.sums))
+        self.steps.assign(0.0)

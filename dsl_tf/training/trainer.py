@@ -16,7 +16,9 @@ from dsl_tf.evaluation.subjects import run_features
 from dsl_tf.training import construction
 from dsl_tf.training.checkpoints import Checkpoints
 from dsl_tf.training.export import export
+from dsl_tf.training.interruption import Interruption
 from dsl_tf.training.loop import few_shot_arguments, run_epochs
+from dsl_tf.training.step import TrainingStep
 
 
 def load_splits(configuration):
@@ -103,6 +105,9 @@ def _test(configuration, parts, splits, feature_mean, directory):
 def train(configuration, splits=None, backbone=None):
     """Trains a backbone, or goes on where an interrupted run stopped, and evaluates it on unseen classes.
 
+    Called in the main thread, it answers SIGTERM and SIGUSR1: it ends the step, saves where it stands and raises
+    SystemExit with code 128 + the signal's number, 143 for SIGTERM. The same call goes on with that step.
+
     Args:
         configuration: a `TrainingConfiguration`.
         splits: a dict of `Split`s in place of the configuration's data set: `"train"`, and `"val"` and `"test"`,
@@ -126,12 +131,13 @@ def train(configuration, splits=None, backbone=None):
             run_directory.open_directory(configuration)
             results = run_directory.read_results(directory)
             if results is None:
-                return _train(configuration, splits, backbone, directory)
+                with Interruption() as interruption:
+                    return _train(configuration, splits, backbone, directory, interruption)
     print(f"The run in {str(directory)!r} is complete.")
     return results
 
 
-def _train(configuration, splits, backbone, directory):
+def _train(configuration, splits, backbone, directory, interruption):
     """Trains and evaluates in a directory that is this process's alone."""
     source = configuration.dataset if splits is None else "arrays"
     splits = load_splits(configuration) if splits is None else splits
@@ -139,14 +145,16 @@ def _train(configuration, splits, backbone, directory):
     train_split = splits["train"]
     steps = steps_per_epoch(train_split.labels, configuration.ways, configuration.shots)
     parts = construction.build(configuration, train_split.images.shape[1:], train_split.class_count, steps, backbone)
-    checkpoints = Checkpoints(directory, parts)
+    training_step = TrainingStep(parts)
+    checkpoints = Checkpoints(directory, parts, training_step)
     checkpoints.restore()
     # Not before all was checked: a directory that holds the flags of a failed start would refuse the mended ones.
     run_directory.record_flags(directory, configuration)
     if int(checkpoints.step):
         print(f"Going on from step {int(checkpoints.step):,}.")
     flip = source not in sources.UNMIRRORED if configuration.flip is None else configuration.flip
-    run_epochs(configuration, parts, splits, directory, checkpoints, flip)
+    with interruption.postponed():
+        run_epochs(configuration, parts, training_step, splits, directory, checkpoints, flip, interruption)
     checkpoints.restore_best()
     print("Features of the training images, for their mean")
     feature_mean = evaluation.extract_features(parts.backbone, train_split.images).mean(axis=0)

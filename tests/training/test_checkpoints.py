@@ -7,6 +7,7 @@ import pytest
 from dsl_tf.errors import UserError
 from dsl_tf.training import construction
 from dsl_tf.training.checkpoints import Checkpoints
+from dsl_tf.training.step import TrainingStep
 from tests.images import SIZE, tiny_backbone, tiny_configuration
 
 
@@ -26,7 +27,7 @@ def bias(parts):
 def saved(tmp_path):
     """Five steps whose bias is the step; the second validates best, then the fourth."""
     parts = new_parts()
-    checkpoints = Checkpoints(tmp_path, parts)
+    checkpoints = Checkpoints(tmp_path, parts, TrainingStep(parts))
     for step in range(1, 6):
         parts.classifier.bias.assign(np.full(8, step, np.float32))
         checkpoints.step.assign(step)
@@ -72,7 +73,7 @@ DAMAGES = [
 
 def restored(folder):
     parts = new_parts()
-    checkpoints = Checkpoints(folder, parts)
+    checkpoints = Checkpoints(folder, parts, TrainingStep(parts))
     checkpoints.restore()
     return parts, checkpoints
 

@@ -1,0 +1,158 @@
+import json
+import os
+import signal
+import threading
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from dsl_tf.training import train
+from dsl_tf.training.interruption import Interruption
+from tests.images import SIZE, striped_splits, tiny_configuration
+
+HANDLED = (signal.SIGTERM, signal.SIGUSR1)
+
+
+@keras.saving.register_keras_serializable(package="tests")
+class Alarm(keras.layers.Layer):
+    """Does something at one of the training steps that it sees."""
+
+    def __init__(self, at=None, action=None, **kwargs):
+        super().__init__(**kwargs)
+        self.left, self.action = at, action
+
+    def call(self, inputs, training=False):
+        def count():
+            if self.left is not None:
+                self.left -= 1
+                if self.left == 0:
+                    self.action()
+
+        if training:
+            tf.py_function(count, [], [])
+        return inputs
+
+
+def alarmed_backbone(at=None, action=None):
+    keras.utils.set_random_seed(0)
+    return keras.Sequential(
+        [
+            keras.Input((SIZE, SIZE, 3)),
+            Alarm(at, action),
+            keras.layers.Conv2D(16, 5, strides=2),
+            keras.layers.BatchNormalization(),
+            keras.layers.ReLU(),
+            keras.layers.GlobalAveragePooling2D(),
+        ]
+    )
+
+
+def send(number):
+    return lambda: os.kill(os.getpid(), number)
+
+
+def crash():
+    raise RuntimeError("the power went off")
+
+
+def lines(directory):
+    return [json.loads(line) for line in (directory / "metrics.jsonl").read_text().splitlines()]
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("unbroken")
+    results = train(tiny_configuration(directory, epochs=3, log_every=3), striped_splits(), alarmed_backbone())
+    return lines(directory), results
+
+
+@pytest.mark.parametrize(
+    ("action", "at", "saved", "code"),
+    [
+        (send(signal.SIGTERM), 6, 6, 143),  # Within the second epoch of four steps.
+        (send(signal.SIGUSR1), 9, 9, 138),  # On a step that is logged.
+        (send(signal.SIGTERM), 8, 8, 143),  # On the last step of an epoch: its validation is left to do.
+        (send(signal.SIGTERM), 12, 12, 143),  # On the last step of all.
+        (crash, 7, 6, None),
+    ],
+)
+def test_a_run_goes_on_at_the_very_step_and_logs_as_if_unbroken(tmp_path, unbroken, capsys, action, at, saved, code):
+    configuration = tiny_configuration(tmp_path, epochs=3, log_every=3, checkpoint_minutes=0 if code is None else 10)
+    before = [signal.getsignal(number) for number in HANDLED]
+    with pytest.raises(SystemExit if code else tf.errors.UnknownError) as error:
+        train(configuration, striped_splits(), alarmed_backbone(at, action))
+    assert [signal.getsignal(number) for number in HANDLED] == before
+    if code:
+        assert error.value.code == code
+        assert len(capsys.readouterr().err.strip().splitlines()) == 1
+    newest = max(int(path.name.removeprefix("ckpt-")) for path in (tmp_path / "checkpoints").iterdir())
+    assert newest == saved
+    assert all(line["step"] < saved or saved % 4 and line["step"] == saved for line in lines(tmp_path))
+    results = train(configuration, striped_splits(), alarmed_backbone())
+    assert f"Going on from step {saved}." in capsys.readouterr().out
+    assert [line["step"] for line in lines(tmp_path)] == [line["step"] for line in unbroken[0]] == [3, 4, 6, 8, 9, 12]
+    for ours, theirs in zip(lines(tmp_path), unbroken[0], strict=True):
+        for name in set(theirs) - {"images_per_second"}:
+            assert ours[name] == pytest.approx(theirs[name], rel=1e-3, abs=1e-4), name
+    assert results["best"]["step"] == unbroken[1]["best"]["step"]
+    np.testing.assert_allclose(
+        [entry["accuracy"] for entry in results["accuracies"]],
+        [entry["accuracy"] for entry in unbroken[1]["accuracies"]],
+        atol=0.02,
+    )
+
+
+@pytest.mark.parametrize("number", HANDLED)
+def test_a_signal_ends_at_once_what_can_be_done_again_and_waits_for_what_must_be_whole(number):
+    done = []
+    with pytest.raises(SystemExit) as error, Interruption():
+        send(number)()
+        done.append("never")
+    assert error.value.code == 128 + number and done == []
+    with pytest.raises(SystemExit), Interruption() as interruption, interruption.postponed():
+        send(number)()
+        # A second one, of whoever is impatient, changes nothing.
+        send(number)()
+        done.append("whole")
+        with interruption.at_once():
+            done.append("never")
+    assert done == ["whole"] and interruption.received == number
+    with pytest.raises(SystemExit), Interruption() as interruption, interruption.postponed():
+        with interruption.at_once():
+            done.append("long")
+        with interruption.at_once():
+            send(number)()
+            done.append("never")
+    assert done == ["whole", "long"]
+
+
+def test_the_callers_own_handlers_come_back_and_threads_do_without():
+    received = []
+    before = signal.signal(signal.SIGTERM, lambda *_: received.append("caller's"))
+    try:
+        with Interruption():
+            pass
+        send(signal.SIGTERM)()
+        assert received == ["caller's"]
+
+        def in_thread():
+            with Interruption() as interruption:
+                received.append(interruption.received)
+
+        thread = threading.Thread(target=in_thread)
+        thread.start()
+        thread.join()
+        send(signal.SIGTERM)()
+        assert received == ["caller's", None, "caller's"]
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def test_errors_are_not_told_as_signals(capsys):
+    with pytest.raises(KeyError), Interruption():
+        raise KeyError
+    with pytest.raises(SystemExit), Interruption():
+        raise SystemExit(1)
+    assert capsys.readouterr().err == ""
