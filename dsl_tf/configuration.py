@@ -132,6 +132,12 @@ class TrainingConfiguration(_Checked):
     color_jitter: float = _option(0.0, "Range of brightness, contrast and saturation.", minimum=0, maximum=1)
     precision: str = _option("float32", "Precision of the backbone.", choices=PRECISIONS)
     seed: int = _option(0, "Seed of weights and batches.", minimum=0)
+    deterministic: bool = _option(
+        False,
+        "Compute the same bits each time, on the same machine and versions, however often the run is interrupted. "
+        "Slower.",
+        mathematical=False,
+    )
     validate_every: int | None = _option(
         None, "Epochs between few-shot validations. Default: 1/10 of --epochs, at least 1.", minimum=1
     )

@@ -41,8 +41,12 @@ class Checkpoints:
         weights = {"backbone": parts.backbone}
         if parts.classifier is not None:
             weights["classifier"] = parts.classifier
+        known = {id(weight) for weight in parts.backbone.weights}
+        # Keras lists the state of the random numbers that Dropout and its like draw, but TensorFlow does not find it.
+        random = [variable.value for variable in parts.backbone.variables if id(variable) not in known]
         self._everything = tf.train.Checkpoint(
             **weights,
+            random=random,
             optimizer=parts.optimizer,
             step=self.step,
             best_score=self.best_score,

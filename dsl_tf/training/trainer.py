@@ -140,6 +140,8 @@ def train(configuration, splits=None, backbone=None):
 def _train(configuration, splits, backbone, directory, interruption):
     """Trains and evaluates in a directory that is this process's alone."""
     source = configuration.dataset if splits is None else "arrays"
+    if configuration.deterministic:
+        tf.config.experimental.enable_op_determinism()
     splits = load_splits(configuration) if splits is None else splits
     _check_splits(configuration, splits)
     train_split = splits["train"]
