@@ -11,7 +11,8 @@ def replacing(path):
     """Lets a file or folder be written beside its place, and puts it there once it is whole and on the disk.
 
     Args:
-        path: where it shall be; what stands there stays until then, and where writing fails.
+        path: where it shall be; what stands there stays until then, and where writing fails. A file does not take the
+            place of a folder.
 
     Yields:
         A `pathlib.Path` in the same folder, with a name that starts with a dot and has the same suffix.
@@ -22,8 +23,8 @@ def replacing(path):
     try:
         yield beside
         _flush(beside)
-        if path.is_dir():
-            # No system renames a folder over one with files in it.
+        if path.is_dir() and beside.is_dir():
+            # No system renames a folder over one with files in it. A file takes no folder's place: that is an error.
             remove(path)
         os.replace(beside, path)
         _flush_entry(path.parent)

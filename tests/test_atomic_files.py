@@ -52,3 +52,11 @@ def test_removing_takes_files_and_folders_and_what_is_not_there(tmp_path):
     for name in ("folder", "file", "none"):
         remove(tmp_path / name)
     assert tree(tmp_path) == {}
+
+
+def test_a_file_takes_no_folders_place(tmp_path):
+    write_folder(tmp_path / "name", "text")
+    before = tree(tmp_path)
+    with pytest.raises(IsADirectoryError):
+        write_text(tmp_path / "name", "text")
+    assert tree(tmp_path) == before
