@@ -7,6 +7,7 @@ import fcntl
 import json
 import os
 import pathlib
+import re
 import socket
 
 from absl import flags, logging
@@ -28,6 +29,8 @@ TENSORBOARD = "tensorboard"
 FEATURES = "features"
 EVALUATION = "evaluation"
 _LOCK = ".lock"
+# Looked for as messages: TensorFlow and HDF5 give no numbers.
+_UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
 def mathematical_flags(configuration, without=()):
@@ -92,6 +95,24 @@ def open_directory(configuration):
     elif entries:
         raise UserError(f"{name} holds other files, such as {min(entries)!r}. Choose a new or an empty directory.")
     return directory
+
+
+@contextlib.contextmanager
+def unwritable_told(directory):
+    """Turns what Python, TensorFlow, Keras and HDF5 raise where a disk is full or read-only into a UserError."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        # Without TensorFlow's names of graph nodes.
+        text = " ".join(re.sub(r"\{\{.*?\}\}", "", str(error)).split())
+        if not any(message.lower() in text.lower() for message in map(os.strerror, _UNWRITABLE)):
+            raise
+        raise UserError(
+            f"--output_dir={str(directory)!r} must be on a disk that can be written, with room. Received: "
+            f"{text[:300]}. What was saved before is whole: mend that, and the same command goes on."
+        ) from error
 
 
 @contextlib.contextmanager
@@ -162,7 +183,9 @@ def record_flags(directory, configuration):
     try:
         write_text(directory / FLAGFILE, "\n".join(lines) + "\n")
     except OSError as error:
-        raise UserError(f"{str(directory)!r} must be a directory that can be written. {error.strerror}.") from None
+        raise UserError(
+            f"--output_dir={str(directory)!r} must be a directory that can be written. {error.strerror}."
+        ) from None
 
 
 def append_metrics(directory, record):

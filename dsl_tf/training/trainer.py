@@ -126,7 +126,7 @@ def train(configuration, splits=None, backbone=None):
     directory = run_directory.open_directory(configuration)
     results = run_directory.read_results(directory)
     if results is None:
-        with run_directory.locked(directory):
+        with run_directory.unwritable_told(directory), run_directory.locked(directory):
             # Once more, because another process may have written there before the lock was free.
             run_directory.open_directory(configuration)
             results = run_directory.read_results(directory)
