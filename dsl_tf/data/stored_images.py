@@ -1,6 +1,7 @@
 """Images that stay encoded on disk and are read by position, as an array is."""
 
 import concurrent.futures
+import contextlib
 import hashlib
 import os
 
@@ -9,6 +10,7 @@ import tensorflow as tf
 from array_record.python.array_record_data_source import ArrayRecordDataSource
 
 from dsl_tf.data.decoding import decode_png
+from dsl_tf.errors import UserError
 
 _FEATURES = {"image": tf.io.FixedLenFeature([], tf.string)}
 # Decoding leaves Python's lock, and more threads than this wait for it again.
@@ -40,19 +42,24 @@ class StoredImages:
         positions = np.arange(len(self))[index]
         encoded = self.encoded(np.atleast_1d(positions))
         images = np.empty((len(encoded), *self.shape[1:]), self.dtype)
-        with concurrent.futures.ThreadPoolExecutor(min(os.cpu_count() or 1, _MOST_THREADS)) as pool:
+        threads = min(os.cpu_count() or 1, _MOST_THREADS)
+        with self._whole(), concurrent.futures.ThreadPoolExecutor(threads) as pool:
             for row, image in enumerate(pool.map(decode_png, encoded)):
                 images[row] = image
         return images if np.ndim(positions) else images[0]
 
     def encoded(self, positions):
-        """Returns the bytes of the PNG files at positions, an array of objects `[n]`."""
+        """Returns the bytes of the PNG files at positions, an array of objects `[n]`.
+
+        Raises:
+            UserError: where a file is damaged.
+        """
         if not len(positions):
             return np.array([], dtype=object)
-        records = self._source.__getitems__(self._rows[positions].tolist())
+        rows = self._rows[positions].tolist()
         # Here and not on a GPU: strings live on the CPU.
-        with tf.device("CPU"):
-            return tf.io.parse_example(records, _FEATURES)["image"].numpy()
+        with self._whole(), tf.device("CPU"):
+            return tf.io.parse_example(self._source.__getitems__(rows), _FEATURES)["image"].numpy()
 
     def fingerprint(self):
         """Returns hexadecimal digits that change with the files, by name, size and time, and with the positions."""
@@ -65,3 +72,15 @@ class StoredImages:
     def take(self, positions):
         """Returns the images at positions, still on disk."""
         return StoredImages(self._paths, self.shape[1], self._rows[positions])
+
+    @contextlib.contextmanager
+    def _whole(self):
+        """Tells in one line whatever damaged files make array_record, TensorFlow and Pillow raise."""
+        try:
+            yield
+        except Exception as error:
+            message = " ".join(str(error).split())[:300] or type(error).__name__
+            raise UserError(
+                f"The prepared images in {os.path.dirname(self._paths[0])!r} must be whole. They cannot be read: "
+                f"{message}. Delete the folder: the next run prepares it anew."
+            ) from error

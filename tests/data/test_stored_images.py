@@ -8,6 +8,7 @@ from PIL import Image
 
 from dsl_tf.data.split import Split
 from dsl_tf.data.stored_images import StoredImages
+from dsl_tf.errors import UserError
 
 COUNT, SIZE = 23, 6
 
@@ -88,3 +89,29 @@ def test_encoded_images_are_the_files(stored, pixels):
 def test_a_split_keeps_them_on_disk(stored):
     split = Split(stored, np.arange(COUNT), tuple(map(str, range(COUNT))))
     assert split.images is stored
+
+
+def test_damaged_images_are_whole_or_told_in_one_line(paths, pixels, tmp_path):
+    whole = paths[0].read_bytes()
+    count = len(np.array_split(np.arange(COUNT), 3)[0])
+    random = np.random.default_rng(0)
+    # Most of a small file is padding.
+    filled = np.flatnonzero(np.frombuffer(whole, np.uint8))
+    told = 0
+    for _ in range(40):
+        content = bytearray(whole)
+        content[random.choice(filled)] ^= 1 << random.integers(8)
+        # array_record keeps what it knows of a file by its name.
+        path = tmp_path / f"{told}-{random.integers(2**40)}.array_record"
+        path.write_bytes(content)
+        try:
+            stored = StoredImages([path], SIZE)
+        except (RuntimeError, ValueError):
+            # The index of the file, which `load_prepared` tells.
+            continue
+        try:
+            np.testing.assert_array_equal(stored[:], pixels[:count])
+        except UserError as error:
+            assert "must be whole" in str(error) and "\n" not in str(error)
+            told += 1
+    assert told > 5
