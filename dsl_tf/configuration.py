@@ -9,6 +9,7 @@ DATASETS = ("glyphs", "folder", "mini_imagenet", "tiered_imagenet", "cub", "cifa
 # Before the name of any other data set of TensorFlow Datasets.
 TFDS_PREFIX = "tfds:"
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
+_LARGEST_INTEGER = 2**31 - 1
 CLASSIFIERS = ("nearest_centroid", "laplacian_shot")
 
 
@@ -36,6 +37,9 @@ def _check_value(name, value, limits):
         fail(f"one of {', '.join(limits['choices'])}")
     if isinstance(value, float) and not math.isfinite(value):
         fail("a finite number")
+    # NumPy and TensorFlow take no larger seeds, and count in 32 bits in places.
+    if isinstance(value, int) and abs(value) > _LARGEST_INTEGER:
+        fail(f"at most {_LARGEST_INTEGER}")
     if limits["minimum"] is not None and value < limits["minimum"]:
         fail(f"at least {limits['minimum']}")
     if limits["above"] is not None and value <= limits["above"]:
@@ -93,7 +97,9 @@ class TrainingConfiguration(_Checked):
     val_fraction: float = _option(
         0.0, "Fraction of the training classes held out for validation where there is no val split.", minimum=0, below=1
     )
-    image_size: int | None = _option(None, "Height and width in pixels. Default: the data set's own.", minimum=8)
+    image_size: int | None = _option(
+        None, "Height and width in pixels. Default: the data set's own.", minimum=8, maximum=4096
+    )
     strict: bool = _option(False, "Stop at an unreadable image instead of leaving it out.", mathematical=False)
     backbone: str = _option("resnet12", "Network from images to features.", choices=("resnet12", "resnet12_basic"))
     filters: tuple = _option(
@@ -236,7 +242,7 @@ class EvaluationConfiguration(_Checked):
     dataset: str = _option("glyphs", "Data set for --saved_model; runs know their own.")
     data_dir: str | None = _option(None, "Folder with the data. Default: where the run had it.")
     image_size: int | None = _option(
-        None, "Height and width for --saved_model. Default: the data set's own.", minimum=8
+        None, "Height and width for --saved_model. Default: the data set's own.", minimum=8, maximum=4096
     )
     split: str = _option("test", "Split to evaluate.", choices=("train", "val", "test"))
     ways: int = _option(5, "Classes an episode.", minimum=2)

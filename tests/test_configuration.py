@@ -16,6 +16,8 @@ from dsl_tf.errors import UserError
         ({"filters": (8, 0, 8, 8)}, ["--filters", "at least 1", "0"]),
         ({"test_shots": ()}, ["--test_shots", "empty"]),
         ({"classification_loss": "none", "metric_loss": "none"}, ["--classification_loss", "--metric_loss"]),
+        ({"seed": 2**32}, ["--seed", "at most 2147483647"]),
+        ({"image_size": 100_000}, ["--image_size", "at most 4096"]),
         ({"data_dir": "a\n--epochs=1"}, ["--data_dir", "one line of UTF-8"]),
         ({"output_dir": "a\0"}, ["--output_dir", "one line of UTF-8"]),
         ({"cache_dir": "\udcff"}, ["--cache_dir", "one line of UTF-8"]),

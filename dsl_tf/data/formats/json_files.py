@@ -16,14 +16,14 @@ def read_json(path):
         Whatever it holds.
 
     Raises:
-        UserError: where it is missing, cannot be read, or is no JSON.
+        UserError: where it is missing, cannot be read, or is no JSON, or an object has a key twice.
     """
     # Opening a named pipe would wait for ever.
     if not os.path.isfile(path):
         raise _unreadable(path, "not a regular file" if os.path.exists(path) else "no such file")
     try:
         with open(path, encoding="utf-8-sig") as file:
-            return json.load(file)
+            return json.load(file, object_pairs_hook=_object)
     except json.JSONDecodeError as error:
         raise _unreadable(path, f"{error.msg} in line {error.lineno}, column {error.colno}") from None
     except UnicodeDecodeError:
@@ -34,6 +34,15 @@ def read_json(path):
         raise _unreadable(path, error) from None
     except OSError as error:
         raise _unreadable(path, error.strerror) from None
+
+
+def _object(pairs):
+    values = dict(pairs)
+    # JSON's own reader keeps the last of them without a word.
+    if len(values) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise ValueError(f"the key {next(key for key in values if keys.count(key) > 1)[:80]!r} twice")
+    return values
 
 
 def _unreadable(path, reason):

@@ -21,6 +21,7 @@ def test_reads_utf8_with_and_without_a_byte_order_mark(tmp_path, mark):
         ('{"ü": 1}'.encode("latin-1"), "not in UTF-8"),
         (b"[" * 200_000, "nested too deeply"),
         (b"9" * 5000, "digits"),
+        (b'{"train": ["cat"], "val": ["owl"], "train": ["dog"]}', "the key 'train' twice"),
     ],
 )
 def test_tells_faults_in_one_line(tmp_path, content, reason):
