@@ -13,6 +13,8 @@ from dsl_tf.progress import progress_bar
 # No others, since some of Pillow's readers (PostScript) start other programs.
 _FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP")
 _MEGAPIXELS_LIMIT = 100
+# JPEG's own. Pillow takes a quarter of a minute for 1 kB of animated WebP that is millions of pixels wide.
+_SIDE_LIMIT = 65_535
 # More would gain little on large images, wait for each other on small ones, and hold more images at once.
 _MOST_THREADS = 16
 _IMAGES_PER_TASK = 64
@@ -79,7 +81,7 @@ def read_image(path, image_size):
         uint8 `[image_size, image_size, 3]`.
 
     Raises:
-        UnreadableImageError: where the file is no readable image or has more than 100 megapixels.
+        UnreadableImageError: where the file is no readable image, has more than 100 megapixels or a side above 65,535.
     """
     with _opened(path) as image:
         return np.asarray(_resized(_upright_rgb(image), image_size))
@@ -97,7 +99,7 @@ def encode_image(image, image_size):
         The bytes of a PNG file, 8-bit RGB `[image_size, image_size]`.
 
     Raises:
-        UnreadableImageError: where it is no readable image or has more than 100 megapixels.
+        UnreadableImageError: where it is no readable image, has more than 100 megapixels or a side above 65,535.
     """
     if isinstance(image, np.ndarray):
         return _to_png(_resized(Image.fromarray(image), image_size))
@@ -161,6 +163,8 @@ def _opened(source):
         with Image.open(io.BytesIO(source) if in_memory else source, formats=_FORMATS) as image:
             if image.width * image.height > _MEGAPIXELS_LIMIT * 1e6:
                 raise Image.DecompressionBombError
+            if max(image.size) > _SIDE_LIMIT:
+                raise ValueError(f"a side of more than {_SIDE_LIMIT:,} pixels")
             yield image
     # Damaged files make Pillow raise nearly any kind of error, not only OSError.
     except Exception as error:

@@ -520,3 +520,10 @@ def test_a_folder_that_may_not_be_listed(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "listdir", guarded)
     message = raised_line(folder.load_split, tmp_path, "train", SIDE)
     assert repr(str(locked)) in message and "Permission denied" in message
+
+
+def test_an_image_of_extreme_width_is_refused_before_it_is_decoded(tmp_path):
+    content = encoded(plain(RED), "PNG")
+    write(tmp_path, "train/class/wide.png", png_header(70_000, 1) + content)
+    line = raised_line(folder.load_split, tmp_path, "train", SIDE)
+    assert "a side of more than 65,535 pixels" in line
