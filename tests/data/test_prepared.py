@@ -150,7 +150,7 @@ def wait_for(condition, process):
 def test_a_killed_preparation_goes_on_where_it_stopped(original, tmp_path, monkeypatch):
     monkeypatch.setattr(shards, "_IMAGES_PER_SHARD", 20)
     process = prepare_in_another_process(original, tmp_path)
-    wait_for(lambda: len(list(tmp_path.rglob(".partial-*/*.json"))) >= 3, process)
+    wait_for(lambda: len(list(tmp_path.rglob(".partial-*/[!.]*.json"))) >= 3, process)
     process.send_signal(signal.SIGKILL)
     process.communicate()
     kept = {path.name: path.stat().st_mtime_ns for path in tmp_path.rglob(".partial-*/*.array_record-*-of-?????")}
