@@ -27,7 +27,6 @@ CHECKPOINTS = "checkpoints"
 BEST_CHECKPOINT = "best_checkpoint"
 TENSORBOARD = "tensorboard"
 FEATURES = "features"
-EVALUATION = "evaluation"
 _LOCK = ".lock"
 # Looked for as messages: TensorFlow and HDF5 give no numbers.
 _UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
