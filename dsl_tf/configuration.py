@@ -121,6 +121,7 @@ class TrainingConfiguration(_Checked):
         "How two losses are joined: eq. (6), (7), (11), or both in span(W) (Table 3, i-2).",
         choices=("sum", "direct_sum", "spectral_sum", "classifier_subspace"),
     )
+    metric_weight: float = _option(1.0, "Factor of the metric loss where there are two losses.", minimum=0)
     epsilon: float = _option(1e-3, "Ridge of the projection, eq. (8).", minimum=0)
     power: float = _option(0.3, "Power p of the spectral sum, eq. (11).", minimum=0, maximum=1)
     gradient_to_kernel: bool = _option(False, "Let the metric loss's gradient reach W through the projection.")

@@ -28,12 +28,13 @@ class SumLoss(TermLoss):
         classifier: a built layer with a `kernel [d, C]` and a `bias [C]` or None, such as `keras.layers.Dense`.
         classification: `"sce"` (1) or `"bce"` (2).
         metric: `"nca"` (4) or `"proto"` (3), or None for the classification loss alone.
+        metric_weight: factor of the metric loss; the paper adds the two as they are.
 
     Raises:
         ValueError: for an unknown loss name.
     """
 
-    def __init__(self, classifier, classification="sce", metric="nca", **kwargs):
+    def __init__(self, classifier, classification="sce", metric="nca", metric_weight=1.0, **kwargs):
         super().__init__(**kwargs)
         _check_choice("classification", classification, CLASSIFICATION_LOSSES)
         if metric is not None:
@@ -41,6 +42,7 @@ class SumLoss(TermLoss):
         self.classifier = classifier
         self.classification = classification
         self.metric = metric
+        self.metric_weight = metric_weight
 
     def logits(self, x):
         """Returns the classifier's outputs Wᵀx + b for features `[n, d]`, float64 `[n, C]`."""
@@ -70,7 +72,8 @@ class SumLoss(TermLoss):
         values = CLASSIFICATION_LOSSES[self.classification](y, self._logits(x, kernel))
         terms = {"classification": (values, None)}
         if self.metric is not None:
-            terms["metric"] = METRIC_LOSSES[self.metric](y, self.metric_features(x, kernel))
+            values, participates = METRIC_LOSSES[self.metric](y, self.metric_features(x, kernel))
+            terms["metric"] = (self.metric_weight * values, participates)
         return terms
 
     def get_config(self):
@@ -79,6 +82,7 @@ class SumLoss(TermLoss):
             "classifier": keras.saving.serialize_keras_object(self.classifier),
             "classification": self.classification,
             "metric": self.metric,
+            "metric_weight": self.metric_weight,
         }
 
     @classmethod
@@ -113,7 +117,7 @@ class DirectSumLoss(_SubspaceLoss):
     """Direct sum: the metric loss acts in the complement of the classifier's subspace, equations (7) and (8).
 
     Args:
-        classifier, classification, metric: as in `SumLoss`.
+        classifier, classification, metric, metric_weight: as in `SumLoss`.
         epsilon: the ridge of equation (8).
         gradient_to_kernel: whether the metric loss's gradient reaches W through the projection.
 
@@ -145,7 +149,7 @@ class ClassifierSubspaceLoss(_SubspaceLoss):
     """The opposite of the direct sum, row i-2 of Table 3: both losses act in the classifier's subspace.
 
     Args:
-        classifier, classification, metric: as in `SumLoss`.
+        classifier, classification, metric, metric_weight: as in `SumLoss`.
         epsilon: the ridge of equation (8).
         gradient_to_kernel: whether the metric loss's gradient reaches W through the projection.
     """
@@ -160,7 +164,7 @@ class SpectralSumLoss(SumLoss):
     """Spectral sum: the metric loss sees features reweighted by W's singular values, equations (9) to (11).
 
     Args:
-        classifier, classification, metric: as in `SumLoss`. d and C may stand in any relation.
+        classifier, classification, metric, metric_weight: as in `SumLoss`. d and C may stand in any relation.
         power: p of equation (11); 0 is the exact direct sum, and 0.3 did best in Table 6.
         gradient_to_kernel: whether the metric loss's gradient reaches W through the weights.
     """

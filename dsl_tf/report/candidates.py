@@ -10,6 +10,7 @@ _LOSS_FLAGS = (
     "classification_loss",
     "metric_loss",
     "integration",
+    "metric_weight",
     "classifier",
     "power",
     "epsilon",
@@ -29,7 +30,7 @@ def loss_key(configuration):
     if losses[0] != "none":
         key.append(configuration.classifier)
     if "none" not in losses:
-        key.append(integration)
+        key += [integration, configuration.metric_weight]
         if integration == "spectral_sum":
             key.append(configuration.power)
         elif integration != "sum":
@@ -51,6 +52,8 @@ def loss_title(configuration):
     parts = [_SYMBOLS[integration].join(losses)]
     if both and integration == "spectral_sum":
         parts.append(f"p={configuration.power}")
+    if both and configuration.metric_weight != 1:
+        parts.append(f"metric ×{configuration.metric_weight:g}")
     if both and integration == "classifier_subspace":
         parts.append("in span(W)")
     if both and integration not in ("sum", "spectral_sum") and configuration.epsilon != TrainingConfiguration.epsilon:

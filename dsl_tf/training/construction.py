@@ -60,7 +60,7 @@ def build_loss(configuration, classifier):
     names = {"classifier": classifier, "classification": configuration.classification_loss}
     if configuration.metric_loss == "none":
         return losses.SumLoss(**names, metric=None)
-    names["metric"] = configuration.metric_loss
+    names |= {"metric": configuration.metric_loss, "metric_weight": configuration.metric_weight}
     gradient_to_kernel = configuration.gradient_to_kernel
     if configuration.integration == "sum":
         return losses.SumLoss(**names)

@@ -114,6 +114,17 @@ def test_the_metric_term_sends_the_kernel_nothing_by_default(name):
     assert tape.gradient(metric, loss.classifier.kernel.value) is None
 
 
+@pytest.mark.parametrize("name", INTEGRATIONS)
+def test_the_metric_loss_is_weighted(name):
+    loss, options, project = INTEGRATIONS[name]
+    y, x, W, b = problem()
+    value = loss(classifier=dense(W, b), metric_weight=0.25, **options)(y, x)
+    classification, both = (
+        oracles.integrated(y, x, W, b, "sce", metric, project=lambda x: project(x, W)) for metric in (None, "nca")
+    )
+    np.testing.assert_allclose(value, classification + 0.25 * (both - classification), rtol=VALUE_TOLERANCE)
+
+
 @pytest.mark.parametrize("classification", ["sce", "bce"])
 @pytest.mark.parametrize("name", INTEGRATIONS)
 def test_without_a_metric_only_the_classification_is_left(name, classification):

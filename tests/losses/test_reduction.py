@@ -182,8 +182,8 @@ def test_plain_losses_survive_serialisation(name, dtype):
 
 
 OPTIONS = {
-    "SumLoss": {},
-    "DirectSumLoss": {"epsilon": 0.5, "gradient_to_kernel": True},
+    "SumLoss": {"metric_weight": 0.3},
+    "DirectSumLoss": {"metric_weight": 2.0, "epsilon": 0.5, "gradient_to_kernel": True},
     "ClassifierSubspaceLoss": {"epsilon": 0.5, "gradient_to_kernel": True},
     "SpectralSumLoss": {"power": 0.7, "gradient_to_kernel": True},
 }

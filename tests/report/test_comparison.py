@@ -87,6 +87,8 @@ def test_missing_cells_are_there_and_empty(tmp_path):
         ({"integration": "spectral_sum", "power": 0.25}, {}),
         ({"gradient_to_kernel": True}, {}),
         ({"epsilon": 0.5}, {}),
+        ({"metric_weight": 0.5}, {}),
+        ({"metric_weight": 0.5, "metric_loss": "none"}, {3: "SCE", 4: "SCE"}),
     ],
 )
 def test_a_run_belongs_to_the_cells_of_its_loss(tmp_path, flags, names):
