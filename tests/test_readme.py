@@ -1,11 +1,13 @@
-"""The README's commands and samples."""
+"""What the README and the texts beside it say: commands, samples, links, names."""
 
 import pathlib
 import re
 
 import keras
 import numpy as np
+import pytest
 
+import dsl_tf
 from dsl_tf.configuration import TrainingConfiguration
 from dsl_tf.flagfiles import read
 
@@ -45,6 +47,18 @@ def test_the_python_samples_run(tmp_path, monkeypatch):
     assert len(samples) == 3
 
 
-def test_linked_files_exist():
-    for target in re.findall(r"\]\((?!https?:)([^)#]+)", README):
+@pytest.mark.parametrize("name", ["README.md", "CHANGELOG.md", "CONTRIBUTING.md"])
+def test_linked_files_exist(name):
+    for target in re.findall(r"\]\((?!https?:)([^)#]+)", (PROJECT / name).read_text(encoding="utf-8")):
         assert (PROJECT / target).exists(), target
+
+
+def test_the_map_for_contributors_names_every_module():
+    tables = re.findall(r"^\| `.*$", (PROJECT / "CONTRIBUTING.md").read_text(encoding="utf-8"), flags=re.MULTILINE)
+    named = {name for line in tables for name in re.findall(r"`(\w+)`", line.split("|")[1])}
+    assert named == {path.stem for path in (PROJECT / "dsl_tf").iterdir() if not path.name.startswith("_")} - {"py"}
+
+
+def test_the_citation_names_this_version():
+    citation = (PROJECT / "CITATION.cff").read_text(encoding="utf-8")
+    assert re.findall(r"^version: (.+)$", citation, flags=re.MULTILINE) == [dsl_tf.__version__]
