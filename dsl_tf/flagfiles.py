@@ -1,10 +1,17 @@
 """Configurations as absl flags and flagfiles."""
 
 import dataclasses
+from collections.abc import Callable
+from typing import Any
 
 from absl import flags
 
-_DEFINITIONS = {str: flags.DEFINE_string, int: flags.DEFINE_integer, float: flags.DEFINE_float, bool: flags.DEFINE_bool}
+_DEFINITIONS: dict[type, Callable] = {
+    str: flags.DEFINE_string,
+    int: flags.DEFINE_integer,
+    float: flags.DEFINE_float,
+    bool: flags.DEFINE_bool,
+}
 
 
 def _scalar_type(field):
@@ -25,8 +32,9 @@ def define(configuration, flag_values, module_name, without=()):
         if field.name in without:
             continue
         metadata, common = field.metadata, {"flag_values": flag_values, "module_name": module_name}
+        default: Any = field.default
         if metadata["items"]:
-            default = None if field.default is None else ",".join(map(str, field.default))
+            default = None if default is None else ",".join(map(str, default))
             flags.DEFINE(
                 flags.ListParser(),
                 field.name,
@@ -36,9 +44,9 @@ def define(configuration, flag_values, module_name, without=()):
                 **common,
             )
         elif metadata["choices"]:
-            flags.DEFINE_enum(field.name, field.default, metadata["choices"], metadata["help"], **common)
+            flags.DEFINE_enum(field.name, default, metadata["choices"], metadata["help"], **common)
         else:
-            _DEFINITIONS[_scalar_type(field)](field.name, field.default, metadata["help"], **common)
+            _DEFINITIONS[_scalar_type(field)](field.name, default, metadata["help"], **common)
 
 
 def values(configuration, flag_values):

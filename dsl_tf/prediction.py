@@ -66,26 +66,27 @@ def predict(
         UserError: where a folder or the model cannot be read, there are fewer than two classes, a class has no readable
             image, there is no readable image to classify, or an argument is out of its limits.
     """
+    model, support_dir, images_dir = os.fspath(model), os.fspath(support_dir), os.fspath(images_dir)
     options = PredictionConfiguration(
-        model=os.fspath(model),
-        support_dir=os.fspath(support_dir),
-        images_dir=os.fspath(images_dir),
+        model=model,
+        support_dir=support_dir,
+        images_dir=images_dir,
         classifier=classifier,
         feature_transform=feature_transform,
         lam=lam,
     )
-    files_by_class = _labelled_files(options.support_dir)
-    files = _files_to_classify(options.images_dir)
+    files_by_class = _labelled_files(support_dir)
+    files = _files_to_classify(images_dir)
     if classifier == "laplacian_shot":
         _check_batch(len(files), len(files_by_class), options.feature_transform)
-    paths = [os.path.join(options.images_dir, file) for file in files]
+    paths = [os.path.join(images_dir, file) for file in files]
     mean = load_feature_mean(model) if options.feature_transform == "cl2" else None
     exported = load_exported_model(model)
     support, labels = _support_features(exported, files_by_class)
     query, reasons = _features(exported, paths)
     _warn("images to classify", [(paths[position], reason) for position, reason in reasons.items()], "without a class")
     if not len(query):
-        raise UserError(f"{options.images_dir!r} must hold readable images. Received: none of {len(files)} is.")
+        raise UserError(f"{images_dir!r} must hold readable images. Received: none of {len(files)} is.")
     support, query = (_transformed(features, options.feature_transform, mean, model) for features in (support, query))
     if classifier == "laplacian_shot":
         probabilities = laplacian_shot_probabilities(support, labels, query, lam=lam)

@@ -75,7 +75,7 @@ def _steps_left(run, classifiers):
     # The episodes of the run's own test, so that both classifiers answer the same queries.
     evaluation = EvaluationConfiguration(
         run_dir=(run.output_dir,),
-        classifiers=missing,
+        classifiers=tuple(missing),
         ways=run.test_ways,
         shots=run.test_shots,
         queries=run.test_queries,

@@ -40,7 +40,7 @@ def _configs(image_size):
     return [PreparationConfig(name=f"{image_size}px", description="Every image, resized", image_size=image_size)]
 
 
-class _FewShotBuilder(FileReaderBuilder, skip_registration=True):
+class _FewShotBuilder(FileReaderBuilder, skip_registration=True):  # type: ignore[call-arg]
     """Writes PNG images, split after split in the order of the source, each split with classes of its own."""
 
     VERSION = tfds.core.Version("1.0.0")
@@ -231,7 +231,7 @@ class MetaInat(_FewShotBuilder):
     BUILDER_CONFIGS = _configs(84)
 
 
-class OtherTfds(_FewShotBuilder, skip_registration=True):
+class OtherTfds(_FewShotBuilder, skip_registration=True):  # type: ignore[call-arg]
     """Any image classification data set of TensorFlow Datasets, with splits by class from a file."""
 
     name = "other_tfds"

@@ -167,7 +167,7 @@ def _distinct(inks):
         differences[pairs] = np.minimum(differences[pairs], np.maximum(uncovered, uncovered.T))
     kept = []
     for row in range(len(characters)):
-        if np.all(differences[row, kept] >= _LEAST_DIFFERENCE):
+        if np.all(differences[row][kept] >= _LEAST_DIFFERENCE):
             kept.append(row)
     return [characters[row] for row in kept]
 

@@ -62,7 +62,7 @@ class Split:
         if isinstance(self.images, StoredImages):
             return self.images.fingerprint()
         digest = hashlib.blake2b(repr(self.images.shape).encode(), digest_size=16)
-        digest.update(np.ascontiguousarray(self.images))
+        digest.update(np.ascontiguousarray(self.images).data)
         return digest.hexdigest()
 
     def fingerprint(self):
@@ -75,8 +75,8 @@ class Split:
             count = min(len(images), _IMAGES_OF_FINGERPRINT)
             images = images[np.linspace(0, len(images) - 1, count).astype(int)]
         digest = hashlib.blake2b(repr(self.images.shape).encode(), digest_size=16)
-        digest.update(self.labels.astype("<i4"))
-        digest.update(np.ascontiguousarray(images))
+        digest.update(self.labels.astype("<i4").data)
+        digest.update(np.ascontiguousarray(images).data)
         return digest.hexdigest()
 
     def hold_out(self, fraction):

@@ -63,7 +63,7 @@ class StoredImages:
 
     def fingerprint(self):
         """Returns hexadecimal digits that change with the files, by name, size and time, and with the positions."""
-        digest = hashlib.blake2b(np.ascontiguousarray(self._rows, "<i8"), digest_size=16)
+        digest = hashlib.blake2b(np.ascontiguousarray(self._rows, "<i8").data, digest_size=16)
         for path in self._paths:
             status = os.stat(path)
             digest.update(f"{os.path.basename(path)} {status.st_size} {status.st_mtime_ns} ".encode())

@@ -7,6 +7,8 @@ import mmap
 import os
 import re
 import struct
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -76,7 +78,7 @@ def _mapped(path):
             with open(path, "rb") as file:
                 return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         except OSError as error:
-            reason = error.strerror
+            reason = error.strerror or str(error)
         except ValueError:
             reason = "an empty file"
     raise UserError(f"A pickle file must be readable. Received: {os.fspath(path)!r} ({reason}). Check the path.")
@@ -333,6 +335,7 @@ class _Machine:
         arguments, function = self.stack.pop(), self.stack.pop()
         if not isinstance(function, _Symbol):
             raise _RefusedError("a call of what is no function")
+        result: object
         match function.name, _items(arguments):
             case "numpy.core.multiarray._reconstruct", (_Symbol(name="numpy.ndarray"), tuple(), _Raw()):
                 result = _Array()
@@ -436,44 +439,45 @@ def _parse_long(line):
 _BYTE, _SHORT, _UNSIGNED, _SIGNED, _LONG = (struct.Struct(layout) for layout in ("<B", "<H", "<I", "<i", "<Q"))
 _DOUBLE = struct.Struct(">d")
 _STOP = ord(".")
+_ARGUMENTS: dict[Callable, dict[str, Any]] = {
+    _Machine.check_protocol: {"\x80": _BYTE},
+    _Machine.check_frame: {"\x95": _LONG},
+    _Machine.push: {"N": None, "\x88": True, "\x89": False},
+    _Machine.push_empty: {"]": list, "}": dict, ")": tuple},
+    _Machine.push_number: {
+        **{"I": _parse_integer, "L": _parse_long, "F": float},
+        **{"K": _BYTE, "M": _SHORT, "J": _SIGNED, "G": _DOUBLE},
+    },
+    _Machine.push_long: {"\x8a": _BYTE, "\x8b": _SIGNED},
+    _Machine.push_unicode: {"\x8c": _BYTE, "X": _UNSIGNED, "\x8d": _LONG},
+    _Machine.push_unicode_line: {"V": None},
+    _Machine.push_raw: {"U": _BYTE, "T": _SIGNED, "C": _BYTE, "B": _UNSIGNED, "\x8e": _LONG, "\x96": _LONG},
+    _Machine.push_string_line: {"S": None},
+    _Machine.put: {"p": int, "q": _BYTE, "r": _UNSIGNED},
+    _Machine.memoize: {"\x94": None},
+    _Machine.get: {"g": int, "h": _BYTE, "j": _UNSIGNED},
+    _Machine.mark: {"(": None},
+    _Machine.push_tuple: {"\x85": 1, "\x86": 2, "\x87": 3},
+    _Machine.push_marked_tuple: {"t": None},
+    _Machine.push_marked_list: {"l": None},
+    _Machine.push_marked_dict: {"d": None},
+    _Machine.append: {"a": None},
+    _Machine.extend: {"e": None},
+    _Machine.set_item: {"s": None},
+    _Machine.set_items: {"u": None},
+    _Machine.push_global: {"c": None},
+    _Machine.push_stack_global: {"\x93": None},
+    _Machine.reduce: {"R": None},
+    _Machine.build: {"b": None},
+    _Machine.refuse: {
+        **dict.fromkeys("01", "a tuple that holds itself"),
+        **dict.fromkeys("io\x81\x92", "an instance of a class"),
+        **dict.fromkeys("\x8f\x90\x91", "a set"),
+        **dict.fromkeys("PQ\x82\x83\x84\x97\x98", "a reference to what is outside of the file (or no pickle)"),
+    },
+}
 _OPERATIONS = {
     ord(code): (operation, argument)
-    for operation, arguments in {
-        _Machine.check_protocol: {"\x80": _BYTE},
-        _Machine.check_frame: {"\x95": _LONG},
-        _Machine.push: {"N": None, "\x88": True, "\x89": False},
-        _Machine.push_empty: {"]": list, "}": dict, ")": tuple},
-        _Machine.push_number: {
-            **{"I": _parse_integer, "L": _parse_long, "F": float},
-            **{"K": _BYTE, "M": _SHORT, "J": _SIGNED, "G": _DOUBLE},
-        },
-        _Machine.push_long: {"\x8a": _BYTE, "\x8b": _SIGNED},
-        _Machine.push_unicode: {"\x8c": _BYTE, "X": _UNSIGNED, "\x8d": _LONG},
-        _Machine.push_unicode_line: {"V": None},
-        _Machine.push_raw: {"U": _BYTE, "T": _SIGNED, "C": _BYTE, "B": _UNSIGNED, "\x8e": _LONG, "\x96": _LONG},
-        _Machine.push_string_line: {"S": None},
-        _Machine.put: {"p": int, "q": _BYTE, "r": _UNSIGNED},
-        _Machine.memoize: {"\x94": None},
-        _Machine.get: {"g": int, "h": _BYTE, "j": _UNSIGNED},
-        _Machine.mark: {"(": None},
-        _Machine.push_tuple: {"\x85": 1, "\x86": 2, "\x87": 3},
-        _Machine.push_marked_tuple: {"t": None},
-        _Machine.push_marked_list: {"l": None},
-        _Machine.push_marked_dict: {"d": None},
-        _Machine.append: {"a": None},
-        _Machine.extend: {"e": None},
-        _Machine.set_item: {"s": None},
-        _Machine.set_items: {"u": None},
-        _Machine.push_global: {"c": None},
-        _Machine.push_stack_global: {"\x93": None},
-        _Machine.reduce: {"R": None},
-        _Machine.build: {"b": None},
-        _Machine.refuse: {
-            **dict.fromkeys("01", "a tuple that holds itself"),
-            **dict.fromkeys("io\x81\x92", "an instance of a class"),
-            **dict.fromkeys("\x8f\x90\x91", "a set"),
-            **dict.fromkeys("PQ\x82\x83\x84\x97\x98", "a reference to what is outside of the file (or no pickle)"),
-        },
-    }.items()
+    for operation, arguments in _ARGUMENTS.items()
     for code, argument in arguments.items()
 }

@@ -1,6 +1,7 @@
 """Evaluations: of finished runs, SavedModels or features, alone or side by side."""
 
 import dataclasses
+import functools
 import os
 
 import numpy as np
@@ -99,7 +100,7 @@ def _loaders(configuration):
     """Returns a function without arguments for each subject."""
     split = configuration.split
     loaders = [
-        lambda directory=directory: subjects.of_run(directory, split, configuration.data_dir)
+        functools.partial(subjects.of_run, directory, split, configuration.data_dir)
         for directory in configuration.run_dir
     ]
     if configuration.saved_model:
@@ -108,8 +109,8 @@ def _loaders(configuration):
             "data_dir": configuration.data_dir,
             "image_size": configuration.image_size,
         }
-        loaders.append(lambda: subjects.of_saved_model(configuration.saved_model, split, options))
-    loaders += [lambda path=path: subjects.of_features_file(path) for path in configuration.features]
+        loaders.append(functools.partial(subjects.of_saved_model, configuration.saved_model, split, options))
+    loaders += [functools.partial(subjects.of_features_file, path) for path in configuration.features]
     return loaders
 
 

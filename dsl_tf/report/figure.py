@@ -31,7 +31,7 @@ def draw_accuracies(runs, path, classifier="nearest_centroid", feature_transform
         )
     figure = Figure(figsize=(3.6 * len(panels), 0.5 * len(runs) + 1.2), layout="constrained")
     rows = np.arange(len(runs))
-    for axes, panel in zip(np.atleast_1d(figure.subplots(1, len(panels), sharey=True)), panels, strict=True):
+    for axes, panel in zip(figure.subplots(1, len(panels), sharey=True, squeeze=False)[0], panels, strict=True):
         values = np.array([100 * found[panel][name]["accuracy"] for name in runs])
         widths = np.array([100 * found[panel][name]["half_width"] for name in runs])
         # Points and not bars: the axis does not start at 0, where a difference of a point would not show.
@@ -46,5 +46,5 @@ def draw_accuracies(runs, path, classifier="nearest_centroid", feature_transform
         axes.set_xlabel("accuracy (%)", fontsize=9)
         axes.set_yticks(rows, list(runs))
         axes.spines[["top", "right"]].set_visible(False)
-    np.atleast_1d(figure.axes)[0].invert_yaxis()
+    figure.axes[0].invert_yaxis()
     figure.savefig(pathlib.Path(path), dpi=150)

@@ -144,16 +144,16 @@ def page(comparison):
     lines += [f"<style>{_STYLE}</style>", "</head>", "<body>", "<main>", f"<h1>{TITLE}</h1>"]
     lines += [f"<p>{_escape(summary(comparison))}</p>"]
     marks = "Dots: measured, with the ± of the tables; hollow diamonds: published."
-    sections = (
+    accuracies = (
         ("Accuracy by loss", marks, loss_panels(comparison.blocks, "nearest_centroid")),
         ("Accuracy by loss, LaplacianShot", marks, loss_panels(comparison.blocks, "laplacian_shot")),
     )
-    for title, text, panels in sections:
+    for title, text, panels in accuracies:
         if panels:
             lines += [f"<h2>{title}</h2>", f'<p class="soft">{text}</p>', *_panels(panels)]
     lines += ["<h2>Tables</h2>", f'<p class="soft">{_escape(READING)}</p>']
     lines += [line for layout in layouts(comparison) for line in _table(layout)]
-    sections = (
+    others = (
         (
             "Accuracy against the power p",
             "The spectral sum, eq. (11), for each power measured; dashed lines: losses without it.",
@@ -170,7 +170,7 @@ def page(comparison):
             score_panels(comparison),
         ),
     )
-    for title, text, panels in sections:
+    for title, text, panels in others:
         if panels:
             lines += [f"<h2>{title}</h2>", f'<p class="soft">{text}</p>', *_panels(panels)]
     lines += ["<h2>Runs</h2>", *(line for run in comparison.runs for line in _run_details(run))]

@@ -3,6 +3,7 @@
 import pathlib
 import re
 import textwrap
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -103,7 +104,7 @@ def draw_paired(matrix, path):
     # Two dollar signs in a name are no formula.
     left.set_yticks(range(len(names)), names, parse_math=False)
     right.tick_params(axis="y", length=0)
-    point = {"linestyle": "none", "marker": "o", "markersize": 5}
+    point: dict[str, Any] = {"linestyle": "none", "marker": "o", "markersize": 5}
     keys = [
         Line2D([], [], color=_HIGHER, label="higher", **point),
         Line2D([], [], color=_LOWER, label="lower", **point),

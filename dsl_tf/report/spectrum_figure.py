@@ -17,10 +17,10 @@ _STYLES = ("-", "--", ":", "-.")
 
 
 def _style(position):
-    colors = matplotlib.colormaps["tab10"].colors
+    colors = matplotlib.colormaps["tab10"]
     return {
-        "color": colors[position % len(colors)],
-        "linestyle": _STYLES[position // len(colors) % len(_STYLES)],
+        "color": colors(position % colors.N),
+        "linestyle": _STYLES[position // colors.N % len(_STYLES)],
         "linewidth": 1.4,
     }
 

@@ -79,11 +79,12 @@ def _unpacked(archive, directory):
                 folder, _, part = member.name.rpartition("/")
                 if folder != _PYTHON or part not in _PARTS:
                     continue
-                if not member.isreg() or part in paths:
+                content = tar.extractfile(member) if member.isreg() else None
+                if content is None or part in paths:
                     raise malformed(archive, f"the file {member.name!r} once", "a link, or more than one")
                 paths[part] = directory / part
                 with open(paths[part], "wb") as file:
-                    shutil.copyfileobj(tar.extractfile(member), file)
+                    shutil.copyfileobj(content, file)
             # The checksum is at the very end, which tarfile does not reach.
             while stream.read(_BYTES_AT_ONCE):
                 pass
@@ -181,7 +182,7 @@ def _lines(path):
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise malformed(path, "text in UTF-8", getattr(error, "strerror", None) or error.reason) from error
+        raise malformed(path, "text in UTF-8", getattr(error, "strerror", None) or str(error)) from error
     return [line.strip() for line in lines if line.strip()]
 
 

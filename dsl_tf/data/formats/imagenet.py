@@ -197,8 +197,8 @@ def _class_tars(folder):
     """The file in which each class tar lies, where it starts there, and where it ends."""
     root = _first_with(folder, _CLASS_TAR, os.DirEntry.is_file)
     if root:
-        tars = [path for path in root.iterdir() if _CLASS_TAR.fullmatch(path.name)]
-        return {path.stem: (path, 0, os.path.getsize(path)) for path in tars}
+        paths = [path for path in root.iterdir() if _CLASS_TAR.fullmatch(path.name)]
+        return {path.stem: (path, 0, os.path.getsize(path)) for path in paths}
     path = folder / _TAR
     if not os.path.isfile(path):
         raise UserError(

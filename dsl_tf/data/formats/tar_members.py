@@ -27,7 +27,7 @@ def tar_members(file, start, end):
     where = f"The tar {os.fspath(file.name)!r}"
     file.seek(start)
     try:
-        with tarfile.open(fileobj=_Headers(file), mode="r:") as tar:
+        with tarfile.open(fileobj=_Headers(file), mode="r:") as tar:  # type: ignore[call-overload]
             while (member := tar.next()) is not None:
                 if member.size < 0 or member.offset_data + member.size > end:
                     raise tarfile.ReadError
