@@ -24,7 +24,7 @@ class ExportedModel(typing.NamedTuple):
     image_size: int
 
 
-def load_exported_model(path):
+def load_exported_model(path: str | os.PathLike[str]) -> ExportedModel:
     """Loads the SavedModel of a run directory, or a SavedModel alone; load only what you trust: TensorFlow runs it.
 
     Args:
@@ -52,7 +52,7 @@ def load_exported_model(path):
     return ExportedModel(signature, image_size)
 
 
-def load_feature_mean(path):
+def load_feature_mean(path: str | os.PathLike[str]) -> np.ndarray:
     """Loads the mean of the training features from a run directory.
 
     Args:

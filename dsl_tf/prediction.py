@@ -6,6 +6,7 @@ import os
 import pathlib
 import types
 import typing
+from collections.abc import Iterable
 
 import numpy as np
 import tensorflow as tf
@@ -40,7 +41,12 @@ class Prediction(typing.NamedTuple):
 
 
 def predict(
-    model, support_dir, images_dir, classifier="nearest_centroid", feature_transform=None, lam=0.7
+    model: str | os.PathLike[str],
+    support_dir: str | os.PathLike[str],
+    images_dir: str | os.PathLike[str],
+    classifier: str = "nearest_centroid",
+    feature_transform: str | None = None,
+    lam: float = 0.7,
 ) -> list[Prediction]:
     """Classifies the images in a folder as one of the classes that a few images each are given of.
 
@@ -100,7 +106,7 @@ def predict(
     ]
 
 
-def check_output(path):
+def check_output(path: str | os.PathLike[str]) -> None:
     """Checks, before the work, that predictions can be written to a path.
 
     Raises:
@@ -113,7 +119,7 @@ def check_output(path):
         )
 
 
-def write_predictions(predictions, path):
+def write_predictions(predictions: Iterable[Prediction], path: str | os.PathLike[str]) -> None:
     """Writes predictions as a CSV file with the header `file,class,confidence`, in UTF-8, whole or not at all.
 
     Args:

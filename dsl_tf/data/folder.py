@@ -27,7 +27,7 @@ _JUNK = (
 _SMALLEST_SIZE, _LARGEST_SIZE, _SAMPLE_PER_CLASS = 32, 84, 3
 
 
-def load_split(data_dir, split, image_size, strict=False):
+def load_split(data_dir: str | os.PathLike[str], split: str, image_size: int, strict: bool = False) -> Split:
     """Loads the images `data_dir/split/[group/]class/file`, resized to squares, as RGB.
 
     Labels follow the sorted class names, and the images of a class its sorted file names. Entries that are no
@@ -60,7 +60,7 @@ def load_split(data_dir, split, image_size, strict=False):
     return Split(images, labels, tuple(names[used]))
 
 
-def natural_image_size(data_dir):
+def natural_image_size(data_dir: str | os.PathLike[str]) -> int:
     """Finds the image size that suits the train images: the median of the shorter sides of a few per class.
 
     Args:

@@ -120,9 +120,8 @@ def load_prepared(folder, split):
         if run_lengths.min(initial=0) < 0 or len(images) != sum(run_lengths.tolist()):
             raise ValueError(f"{len(images)} images for {sum(run_lengths.tolist())} labels")
         labels = np.repeat(run_labels, run_lengths)
-        if np.prod(images.shape, dtype=np.int64) <= _IN_MEMORY_BYTES:
-            images = images[:]
-        return Split(images, labels, names)
+        in_memory = np.prod(images.shape, dtype=np.int64) <= _IN_MEMORY_BYTES
+        return Split(images[:] if in_memory else images, labels, names)
 
 
 def prepared_splits(folder):

@@ -1,11 +1,13 @@
 """Data sets by name."""
 
 import functools
+import os
 import pathlib
+from collections.abc import Callable
 
 from dsl_tf.configuration import DATASETS, TFDS_PREFIX
 from dsl_tf.data import folder, glyphs
-from dsl_tf.data.split import SPLITS
+from dsl_tf.data.split import SPLITS, Split
 from dsl_tf.errors import UserError
 
 # Mirrored, a letter is another letter; the mirror image of a photograph is a photograph.
@@ -13,15 +15,15 @@ UNMIRRORED = ("glyphs",)
 
 
 def open_splits(
-    dataset,
-    data_dir=None,
-    image_size=None,
-    strict=False,
-    cache_dir=None,
-    allow_partial=False,
-    class_split=None,
-    val_fraction=0.0,
-):
+    dataset: str,
+    data_dir: str | os.PathLike[str] | None = None,
+    image_size: int | None = None,
+    strict: bool = False,
+    cache_dir: str | os.PathLike[str] | None = None,
+    allow_partial: bool = False,
+    class_split: str | os.PathLike[str] | None = None,
+    val_fraction: float = 0.0,
+) -> dict[str, Callable[[], Split]]:
     """Finds the splits of a data set; a named one is prepared first where that was not done before.
 
     Args:

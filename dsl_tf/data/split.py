@@ -29,7 +29,7 @@ class Split:
     labels: np.ndarray
     class_names: tuple[str, ...]
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         images, labels = self.images, np.asarray(self.labels)
         if not isinstance(images, StoredImages):
             images = np.asarray(images)
@@ -53,11 +53,11 @@ class Split:
         object.__setattr__(self, "class_names", tuple(self.class_names))
 
     @property
-    def class_count(self):
+    def class_count(self) -> int:
         """The number of classes."""
         return len(self.class_names)
 
-    def images_fingerprint(self):
+    def images_fingerprint(self) -> str:
         """Returns hexadecimal digits that change with any of the images or their order."""
         if isinstance(self.images, StoredImages):
             return self.images.fingerprint()
@@ -65,7 +65,7 @@ class Split:
         digest.update(np.ascontiguousarray(self.images).data)
         return digest.hexdigest()
 
-    def fingerprint(self):
+    def fingerprint(self) -> str:
         """Returns hexadecimal digits that change with the labels and the pixels, wherever they are stored.
 
         Of images on disk only 256 count, evenly spread.
@@ -79,7 +79,7 @@ class Split:
         digest.update(np.ascontiguousarray(images).data)
         return digest.hexdigest()
 
-    def hold_out(self, fraction):
+    def hold_out(self, fraction: float) -> tuple["Split", "Split"]:
         """Divides the classes, evenly over their order, into those to train on and those to validate on.
 
         Args:

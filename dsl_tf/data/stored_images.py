@@ -4,6 +4,7 @@ import concurrent.futures
 import contextlib
 import hashlib
 import os
+from collections.abc import Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -29,16 +30,18 @@ class StoredImages:
     dtype = np.dtype(np.uint8)
     ndim = 4
 
-    def __init__(self, paths, image_size, rows=None):
+    def __init__(
+        self, paths: Sequence[str | os.PathLike[str]], image_size: int, rows: np.ndarray | None = None
+    ) -> None:
         self._paths = [os.fspath(path) for path in paths]
         self._source = ArrayRecordDataSource(self._paths)
         self._rows = np.arange(len(self._source)) if rows is None else rows
         self.shape = (len(self._rows), image_size, image_size, 3)
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self._rows)
 
-    def __getitem__(self, index):
+    def __getitem__(self, index: int | slice | np.ndarray) -> np.ndarray:
         positions = np.arange(len(self))[index]
         encoded = self.encoded(np.atleast_1d(positions))
         images = np.empty((len(encoded), *self.shape[1:]), self.dtype)
@@ -48,7 +51,7 @@ class StoredImages:
                 images[row] = image
         return images if np.ndim(positions) else images[0]
 
-    def encoded(self, positions):
+    def encoded(self, positions: np.ndarray) -> np.ndarray:
         """Returns the bytes of the PNG files at positions, an array of objects `[n]`.
 
         Raises:
@@ -61,7 +64,7 @@ class StoredImages:
         with self._whole(), tf.device("CPU"):
             return tf.io.parse_example(self._source.__getitems__(rows), _FEATURES)["image"].numpy()
 
-    def fingerprint(self):
+    def fingerprint(self) -> str:
         """Returns hexadecimal digits that change with the files, by name, size and time, and with the positions."""
         digest = hashlib.blake2b(np.ascontiguousarray(self._rows, "<i8").data, digest_size=16)
         for path in self._paths:
@@ -69,7 +72,7 @@ class StoredImages:
             digest.update(f"{os.path.basename(path)} {status.st_size} {status.st_mtime_ns} ".encode())
         return digest.hexdigest()
 
-    def take(self, positions):
+    def take(self, positions: np.ndarray) -> "StoredImages":
         """Returns the images at positions, still on disk."""
         return StoredImages(self._paths, self.shape[1], self._rows[positions])
 

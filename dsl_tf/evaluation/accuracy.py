@@ -3,6 +3,8 @@
 import dataclasses
 import math
 import os
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -38,7 +40,9 @@ def _classify(classifier, features, support, query, options):
 
 
 @true_float32()
-def episode_predictions(features, support, query, classifier, **options):
+def episode_predictions(
+    features: np.ndarray, support: np.ndarray, query: np.ndarray, classifier: Callable[..., tf.Tensor], **options: float
+) -> np.ndarray:
     """Classifies the queries of episodes.
 
     Args:
@@ -53,8 +57,8 @@ def episode_predictions(features, support, query, classifier, **options):
         The way index of each query, int32 `[E, N, Q]`.
     """
     episodes, ways, queries = query.shape
-    features = tf.convert_to_tensor(features)
-    vector_bytes = features.shape[1] * features.dtype.size
+    vectors = tf.convert_to_tensor(features)
+    vector_bytes = vectors.shape[1] * vectors.dtype.size
     device = "GPU" if tf.config.list_logical_devices("GPU") else "CPU"
     chunk = _CHUNK_BYTES[device] // (ways * (support.shape[2] + queries) * vector_bytes)
     chunk = min(max(chunk, 1), episodes)
@@ -62,7 +66,7 @@ def episode_predictions(features, support, query, classifier, **options):
     rows = np.minimum(np.arange(-(-episodes // chunk) * chunk), episodes - 1).reshape(-1, chunk)
     predictions = _classify(
         classifier,
-        features,
+        vectors,
         tf.constant(support[rows], tf.int32),
         tf.constant(query.reshape(episodes, -1)[rows], tf.int32),
         # As tensors: another value shall not compile the classifier again.
@@ -71,12 +75,12 @@ def episode_predictions(features, support, query, classifier, **options):
     return tf.reshape(predictions, [-1, ways, queries])[:episodes].numpy()
 
 
-def episode_accuracies(predictions):
+def episode_accuracies(predictions: np.ndarray) -> np.ndarray:
     """Returns each episode's share of queries classified as their own way, float64 `[E]`, from `[E, N, Q]`."""
     return (predictions == np.arange(predictions.shape[1])[:, None]).mean(axis=(1, 2))
 
 
-def class_accuracies(labels, query, predictions):
+def class_accuracies(labels: np.ndarray, query: np.ndarray, predictions: np.ndarray) -> np.ndarray:
     """Measures the accuracy on each class.
 
     Args:
@@ -94,12 +98,22 @@ def class_accuracies(labels, query, predictions):
         return np.bincount(true[right], minlength=len(queries)) / queries
 
 
-def mean_and_half_width(accuracies):
+def mean_and_half_width(accuracies: np.ndarray) -> tuple[float, float]:
     """Returns the mean over episodes and its 95% confidence half-width, from `[E]` with E ≥ 2."""
     return float(accuracies.mean()), float(1.96 * accuracies.std(ddof=1) / math.sqrt(len(accuracies)))
 
 
-def choose_lams(features, labels, ways, shots, queries, seed, feature_transforms, mean=None, episodes=1000):
+def choose_lams(
+    features: np.ndarray,
+    labels: np.ndarray,
+    ways: int,
+    shots: Sequence[int],
+    queries: int,
+    seed: int,
+    feature_transforms: Sequence[str],
+    mean: np.ndarray | None = None,
+    episodes: int = 1000,
+) -> dict[tuple[str, int], float]:
     """Chooses LaplacianShot's λ on validation classes, for each feature transform and number of shots.
 
     Args:
@@ -142,26 +156,26 @@ class Outcome:
         predictions: way indices `[E, N, Q]`.
     """
 
-    entry: dict
+    entry: dict[str, Any]
     support: np.ndarray
     query: np.ndarray
     predictions: np.ndarray
 
 
 def evaluate_episodes(
-    features,
-    labels,
-    split,
-    ways=5,
-    shots=(1, 5),
-    queries=15,
-    episodes=10_000,
-    seed=0,
-    classifiers=("nearest_centroid",),
-    feature_transforms=("none", "l2", "cl2"),
-    mean=None,
-    lams=None,
-):
+    features: np.ndarray,
+    labels: np.ndarray,
+    split: str,
+    ways: int = 5,
+    shots: Sequence[int] = (1, 5),
+    queries: int = 15,
+    episodes: int = 10_000,
+    seed: int = 0,
+    classifiers: Sequence[str] = ("nearest_centroid",),
+    feature_transforms: Sequence[str] = ("none", "l2", "cl2"),
+    mean: np.ndarray | None = None,
+    lams: dict[tuple[str, int], float] | None = None,
+) -> Iterator[Outcome]:
     """Goes through few-shot classifiers and feature transforms, all on the same episodes.
 
     Args:
@@ -215,7 +229,7 @@ def evaluate_episodes(
                 yield Outcome(entry, support, query, predictions)
 
 
-def few_shot_accuracies(features, labels, split, **options):
+def few_shot_accuracies(features: np.ndarray, labels: np.ndarray, split: str, **options: Any) -> list[dict[str, Any]]:
     """Measures few-shot accuracies of features, every classifier and transform on the same episodes.
 
     Args:

@@ -1,11 +1,12 @@
 """The discriminant score of Table 1."""
 
 import numpy as np
+import tensorflow as tf
 
 from dsl_tf.losses.projections import spectral_projection
 
 
-def discriminant_score(x, y):
+def discriminant_score(x: np.ndarray, y: np.ndarray) -> float:
     """Measures how far classes lie apart: tr(between-class scatter) / tr(total scatter), σ_B/σ_T of Table 1.
 
     Args:
@@ -27,7 +28,7 @@ def discriminant_score(x, y):
     return float(min(between / total, 1.0)) if total > 0 else 0.0
 
 
-def subspace_features(x, W):
+def subspace_features(x: np.ndarray, W: np.ndarray | tf.Tensor) -> dict[str, np.ndarray]:
     """Divides features into their parts in the classifier's subspace span(W) and in its complement.
 
     Args:
@@ -42,7 +43,7 @@ def subspace_features(x, W):
     return {"classifier_subspace": x - complement, "complement": complement}
 
 
-def subspace_scores(x, y, W):
+def subspace_scores(x: np.ndarray, y: np.ndarray, W: np.ndarray | tf.Tensor) -> dict[str, float]:
     """Measures the discriminant score in the classifier's subspace span(W) and in its complement, as in Table 1.
 
     Args:

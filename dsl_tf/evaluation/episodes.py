@@ -50,7 +50,9 @@ def _draw_without_replacement(random, sizes, count):
     return drawn.T
 
 
-def sample_episodes(labels, ways, shots, queries, episodes, seed):
+def sample_episodes(
+    labels: np.ndarray, ways: int, shots: int, queries: int, episodes: int, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
     """Samples episodes, the same ones for the same labels, sizes and seed.
 
     Classes with fewer than `shots + queries` images are left out.
@@ -86,7 +88,7 @@ def sample_episodes(labels, ways, shots, queries, episodes, seed):
     return indices[:, :, :shots], indices[:, :, shots:]
 
 
-def episodes_fingerprint(labels, support, query):
+def episodes_fingerprint(labels: np.ndarray, support: np.ndarray, query: np.ndarray) -> str:
     """Returns 16 hexadecimal digits that are the same for the same episodes of the same labels, and for no others.
 
     Args:

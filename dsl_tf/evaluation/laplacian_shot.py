@@ -6,6 +6,7 @@ asks of an episode's vectors is a function of their inner products: one batched 
 
 import math
 
+import numpy as np
 import tensorflow as tf
 
 from dsl_tf.evaluation.nearest_centroid import as_episodes
@@ -163,7 +164,14 @@ def propagated_assignments(support, query, means, knn, lam, rectify, iterations)
 
 
 @true_float32()
-def laplacian_shot(support, query, knn=3, lam=0.7, rectify=True, iterations=20):
+def laplacian_shot(
+    support: np.ndarray | tf.Tensor,
+    query: np.ndarray | tf.Tensor,
+    knn: int = 3,
+    lam: float = 0.7,
+    rectify: bool = True,
+    iterations: int = 20,
+) -> tf.Tensor:
     """Classifies each episode's queries together: near queries tend to get the same way.
 
     Args:

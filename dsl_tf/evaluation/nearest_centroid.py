@@ -1,5 +1,6 @@
 """Nearest class centroid, the paper's inductive few-shot classifier."""
 
+import numpy as np
 import tensorflow as tf
 
 from dsl_tf.precision import true_float32
@@ -34,7 +35,7 @@ def centroid_scores(centroids, query):
 
 
 @true_float32()
-def nearest_centroid(support, query):
+def nearest_centroid(support: np.ndarray | tf.Tensor, query: np.ndarray | tf.Tensor) -> tf.Tensor:
     """Classifies each query as the way whose support mean is nearest in Euclidean distance.
 
     Args:

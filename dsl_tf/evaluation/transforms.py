@@ -7,7 +7,7 @@ from dsl_tf.errors import UserError
 FEATURE_TRANSFORMS = ("none", "l2", "cl2")
 
 
-def transform_features(x, kind, mean=None):
+def transform_features(x: np.ndarray, kind: str, mean: np.ndarray | None = None) -> np.ndarray:
     """Transforms features.
 
     Args:

@@ -6,12 +6,12 @@ import tensorflow as tf
 from dsl_tf.losses.reduction import TermLoss
 
 
-def softmax_cross_entropy(y, logits):
+def softmax_cross_entropy(y: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
     """Equation (1): −log softmax(logits)_y, float64 `[n]`, from labels `[n]` and logits `[n, C]`."""
     return tf.nn.sparse_softmax_cross_entropy_with_logits(labels=y, logits=tf.cast(logits, tf.float64))
 
 
-def binary_cross_entropy(y, logits):
+def binary_cross_entropy(y: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
     """Equation (2): C binary cross entropies, summed over the classes, float64 `[n]`."""
     logits = tf.cast(logits, tf.float64)
     targets = tf.one_hot(y, tf.shape(logits)[1], dtype=logits.dtype)
@@ -25,7 +25,7 @@ class SoftmaxCrossEntropy(TermLoss):
     Call with integer labels `[n]` and logits `[n, C]` of any float dtype.
     """
 
-    def terms(self, y, predictions):
+    def terms(self, y: tf.Tensor, predictions: tf.Tensor) -> dict[str, tuple[tf.Tensor, tf.Tensor | None]]:
         return {"classification": (softmax_cross_entropy(y, predictions), None)}
 
 
@@ -36,5 +36,5 @@ class BinaryCrossEntropy(TermLoss):
     Call with integer labels `[n]` and logits `[n, C]` of any float dtype.
     """
 
-    def terms(self, y, predictions):
+    def terms(self, y: tf.Tensor, predictions: tf.Tensor) -> dict[str, tuple[tf.Tensor, tf.Tensor | None]]:
         return {"classification": (binary_cross_entropy(y, predictions), None)}

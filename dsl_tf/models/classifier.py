@@ -1,7 +1,10 @@
 """Linear classifiers: free weights, or weights in a fixed subspace (Table 3, rows ii)."""
 
+from typing import Any
+
 import keras
 import numpy as np
+import tensorflow as tf
 
 
 @keras.saving.register_keras_serializable(package="dsl_tf")
@@ -17,7 +20,7 @@ class FixedSubspaceClassifier(keras.layers.Layer):
         ValueError: for another kind, or on building where the features have fewer than C dimensions.
     """
 
-    def __init__(self, classes, kind="random", seed=0, **kwargs):
+    def __init__(self, classes: int, kind: str = "random", seed: int = 0, **kwargs):
         super().__init__(**kwargs)
         if kind not in ("random", "axis"):
             raise ValueError(f"`kind` must be 'random' or 'axis'. Received: {kind!r}")
@@ -25,7 +28,7 @@ class FixedSubspaceClassifier(keras.layers.Layer):
         self.kind = kind
         self.seed = seed
 
-    def build(self, input_shape):
+    def build(self, input_shape: tuple) -> None:
         d = input_shape[-1]
         if d < self.classes:
             raise ValueError(
@@ -52,14 +55,14 @@ class FixedSubspaceClassifier(keras.layers.Layer):
         )
 
     @property
-    def kernel(self):
+    def kernel(self) -> tf.Tensor:
         """W = R·ω, `[d, C]`."""
         return keras.ops.matmul(self.basis, self.omega)
 
-    def call(self, inputs):
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
         """Returns the logits `[n, C]` of features `[n, d]`."""
         inputs = keras.ops.cast(inputs, "float32")
         return keras.ops.matmul(inputs, self.kernel) + self.bias
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "classes": self.classes, "kind": self.kind, "seed": self.seed}

@@ -4,6 +4,8 @@
 without DropBlock; `resnet12_basic` follows Laenen and Bertinetto, NeurIPS 2021 (the paper's [20]).
 """
 
+from collections.abc import Sequence
+
 import keras
 from keras import layers
 
@@ -37,7 +39,7 @@ def _check(input_shape, filters, smallest):
         )
 
 
-def resnet12(input_shape, filters=(64, 160, 320, 640)):
+def resnet12(input_shape: tuple[int, int, int], filters: Sequence[int] = (64, 160, 320, 640)) -> keras.Model:
     """Builds ResNet-12: four residual blocks of three 3×3 convolutions, and global average pooling.
 
     Args:
@@ -68,7 +70,7 @@ def resnet12(input_shape, filters=(64, 160, 320, 640)):
     return keras.Model(inputs, features, name="resnet12")
 
 
-def resnet12_basic(input_shape, filters=(64, 160, 320, 640)):
+def resnet12_basic(input_shape: tuple[int, int, int], filters: Sequence[int] = (64, 160, 320, 640)) -> keras.Model:
     """Builds the ResNet-12 of basic blocks: a 3×3 stem and [1, 1, 2, 1] residual blocks of two 3×3 convolutions.
 
     Args:

@@ -8,7 +8,7 @@ from dsl_tf.models.normalization import FusedBatchNormalization
 _STANDARD = {Convolution2D: keras.layers.Conv2D, FusedBatchNormalization: keras.layers.BatchNormalization}
 
 
-def with_standard_layers(model):
+def with_standard_layers(model: keras.Model) -> keras.Model:
     """Copies a model with Keras's own layers in place of this package's.
 
     Args:

@@ -1,12 +1,19 @@
 """Results as a plot."""
 
+import os
 import pathlib
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
 
 
-def draw_accuracies(runs, path, classifier="nearest_centroid", feature_transform="none"):
+def draw_accuracies(
+    runs: dict[str, dict[str, Any]],
+    path: str | os.PathLike[str],
+    classifier: str = "nearest_centroid",
+    feature_transform: str = "none",
+) -> None:
     """Draws the test accuracies of several runs as points with their 95% confidence intervals, one panel a shot.
 
     Args:

@@ -1,7 +1,11 @@
 """Results as a table on the screen."""
 
+import os
+from collections.abc import Sequence
+from typing import Any
 
-def accuracy_table(accuracies):
+
+def accuracy_table(accuracies: Sequence[dict[str, Any]]) -> str:
     """Lays out few-shot accuracies, a line for each classifier and feature transform, a column for each shot.
 
     Args:
@@ -24,7 +28,7 @@ def accuracy_table(accuracies):
     return "\n".join([lines[0], "  ".join("─" * width for width in widths), *lines[1:]])
 
 
-def results_summary(results, directory):
+def results_summary(results: dict[str, Any], directory: str | os.PathLike[str]) -> str:
     """Lays out what a finished run measured, and where it left its files.
 
     Args:

@@ -3,6 +3,7 @@
 import pathlib
 
 from dsl_tf.atomic_files import write_text
+from dsl_tf.configuration import ReportConfiguration
 from dsl_tf.errors import UserError
 from dsl_tf.report.comparison import compare
 from dsl_tf.report.formats import csv_text, latex, markdown
@@ -13,7 +14,7 @@ from dsl_tf.report.runs import find_runs
 _FORMATS = {"report.md": markdown, "report.csv": csv_text, "report.tex": latex, "report.html": page}
 
 
-def write_report(configuration):
+def write_report(configuration: ReportConfiguration) -> str:
     """Writes the report of runs as Markdown, CSV, LaTeX and an HTML page; the same runs give the same bytes.
 
     Args:
