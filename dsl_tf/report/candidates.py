@@ -10,7 +10,6 @@ _LOSS_FLAGS = (
     "classification_loss",
     "metric_loss",
     "integration",
-    "metric_weight",
     "classifier",
     "power",
     "epsilon",
@@ -30,7 +29,7 @@ def loss_key(configuration):
     if losses[0] != "none":
         key.append(configuration.classifier)
     if "none" not in losses:
-        key += [integration, configuration.metric_weight]
+        key.append(integration)
         if integration == "spectral_sum":
             key.append(configuration.power)
         elif integration != "sum":
@@ -52,8 +51,6 @@ def loss_title(configuration):
     parts = [_SYMBOLS[integration].join(losses)]
     if both and integration == "spectral_sum":
         parts.append(f"p={configuration.power}")
-    if both and configuration.metric_weight != 1:
-        parts.append(f"metric ×{configuration.metric_weight:g}")
     if both and integration == "classifier_subspace":
         parts.append("in span(W)")
     if both and integration not in ("sum", "spectral_sum") and configuration.epsilon != TrainingConfiguration.epsilon:

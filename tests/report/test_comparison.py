@@ -87,8 +87,7 @@ def test_missing_cells_are_there_and_empty(tmp_path):
         ({"integration": "spectral_sum", "power": 0.25}, {}),
         ({"gradient_to_kernel": True}, {}),
         ({"epsilon": 0.5}, {}),
-        ({"metric_weight": 0.5}, {}),
-        ({"metric_weight": 0.5, "metric_loss": "none"}, {3: "SCE", 4: "SCE"}),
+        ({"metric_weight": 0.5}, {3: "SCE⊕NCA (ours)", 4: "SCE⊕NCA"}),
     ],
 )
 def test_a_run_belongs_to_the_cells_of_its_loss(tmp_path, flags, names):
