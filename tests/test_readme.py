@@ -1,11 +1,7 @@
-"""What the README and the texts beside it say: commands, samples, links, names."""
+"""What the README and the texts beside it say: the two commands, names."""
 
 import pathlib
 import re
-
-import keras
-import numpy as np
-import pytest
 
 import dsl_tf
 from dsl_tf.configuration import TrainingConfiguration
@@ -26,31 +22,6 @@ def test_the_first_two_bash_blocks_are_the_two_commands_in_one_line_each():
     assert "pip install" in tests and "pytest" in tests
     configuration = read(PROJECT / re.search(r"--flagfile=(\S+)", main_job)[1], TrainingConfiguration)
     assert configuration.dataset == "glyphs"
-
-
-def test_the_python_samples_run(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    random = np.random.default_rng(0)
-    backbone = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Flatten(), keras.layers.Dense(40)])
-    names = {
-        "labels": np.repeat(np.arange(32), 20),
-        "features": random.normal(size=(640, 640)).astype(np.float32),
-        "images": random.integers(0, 256, (640, 8, 8, 3), np.uint8),
-        "class_names": tuple(map(str, range(32))),
-        "backbone": backbone,
-    }
-    samples = blocks("python")
-    for sample in samples:
-        exec(compile(sample, "README.md", "exec"), names)
-    assert np.isfinite(float(names["value"]))
-    assert (tmp_path / "runs" / "mine" / "results.json").exists()
-    assert len(samples) == 3
-
-
-@pytest.mark.parametrize("name", ["README.md", "CHANGELOG.md", "CONTRIBUTING.md"])
-def test_linked_files_exist(name):
-    for target in re.findall(r"\]\((?!https?:)([^)#]+)", (PROJECT / name).read_text(encoding="utf-8")):
-        assert (PROJECT / target).exists(), target
 
 
 def test_the_map_for_contributors_names_every_module():

@@ -1,0 +1,103 @@
+"""The commands, samples, links and figures of the README, the texts beside it and docs/."""
+
+import os
+import pathlib
+import re
+import runpy
+import shlex
+import shutil
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+
+from dsl_tf.training import train
+from tests.images import striped_splits, tiny_backbone, tiny_configuration, write_striped_folders
+
+PROJECT = pathlib.Path(__file__).parent.parent
+PAGES = [*sorted(PROJECT.glob("*.md")), PROJECT / "benchmarks" / "README.md", *sorted((PROJECT / "docs").rglob("*.md"))]
+WITH_OUR_FLAGS = ("run_train.py", "run_eval.py")
+
+
+def name_of(page):
+    return str(page.relative_to(PROJECT))
+
+
+def blocks(page, language):
+    return re.findall(rf"^```{language}\n(.*?)^```$", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+
+
+def commands():
+    """The shell commands of all pages that start this project's scripts or modules."""
+    lines = [(page, line) for page in PAGES for block in blocks(page, "shell") for line in block.splitlines()]
+    ours = re.compile(r"python (\S+\.py|-m dsl_tf\.)")
+    return [pytest.param(line, id=f"{name_of(page)}: {line}") for page, line in lines if ours.match(line)]
+
+
+@pytest.fixture(scope="module")
+def finished_runs(tmp_path_factory):
+    """A folder with what the samples find: runs that are done, EXAMPLES and IMAGES."""
+    folder = tmp_path_factory.mktemp("finished")
+    write_striped_folders(folder / "DIR")
+    (folder / "DIR" / "test").rename(folder / "EXAMPLES")
+    (folder / "DIR" / "val").rename(folder / "IMAGES")
+    train(tiny_configuration(folder / "runs" / "mine"), striped_splits(), tiny_backbone())
+    for name in ("sce", "sum", "direct"):
+        shutil.copytree(folder / "runs" / "mine", folder / "runs" / name)
+    (folder / "docs").mkdir()
+    return folder
+
+
+def readme_names():
+    """What the README's samples leave to the reader; those of docs/ bring all they need."""
+    random = np.random.default_rng(0)
+    return {
+        "labels": np.repeat(np.arange(32), 20),
+        "features": random.normal(size=(640, 640)).astype(np.float32),
+        "images": random.integers(0, 256, (640, 8, 8, 3), np.uint8),
+        "class_names": tuple(map(str, range(32))),
+        "backbone": keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Flatten(), keras.layers.Dense(40)]),
+    }
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python")], ids=name_of)
+def test_the_python_samples_of_a_page_run_one_after_the_other(page, finished_runs, tmp_path, monkeypatch):
+    shutil.copytree(finished_runs, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    names = readme_names() if page.name == "README.md" else {}
+    for number, sample in enumerate(blocks(page, "python"), start=1):
+        exec(compile(sample, f"{name_of(page)}, sample {number}", "exec"), names)
+
+
+@pytest.mark.parametrize("command", commands())
+def test_the_commands_have_flags_and_scripts_that_exist(command):
+    arguments = shlex.split(command.partition(" > ")[0])[1:]
+    if arguments[0] not in ("-m", *WITH_OUR_FLAGS):
+        assert (PROJECT / arguments[0]).is_file()
+        return
+    # absl's own flag: parse all, and go no further.
+    process = subprocess.run(
+        [sys.executable, *arguments, "--only_check_args"], cwd=PROJECT, capture_output=True, text=True
+    )
+    assert process.returncode == 0, process.stderr
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_linked_and_named_files_exist(page):
+    text = page.read_text(encoding="utf-8")
+    links = re.findall(r"\]\((?!https?:|#)([^)#]+)", text)
+    named = re.findall(r"`((?:benchmarks|docs|dsl_tf|examples|flags|tests)/[\w./-]+)`", text)
+    missing = [link for link in links if not (page.parent / link).exists()]
+    assert not missing + [path for path in named if not (PROJECT / path).exists()]
+
+
+def test_the_figures_are_those_that_the_script_draws(tmp_path, monkeypatch):
+    script = PROJECT / "docs" / "draw_figures.py"
+    monkeypatch.setattr(sys, "argv", [os.fspath(script), os.fspath(tmp_path)])
+    runpy.run_path(os.fspath(script), run_name="__main__")
+    drawn = sorted(path.name for path in tmp_path.iterdir())
+    assert drawn == sorted(path.name for path in (PROJECT / "docs" / "figures").iterdir())
+    text = (PROJECT / "docs" / "losses.md").read_text(encoding="utf-8")
+    assert all(f"(figures/{name})" in text for name in drawn)
