@@ -86,7 +86,7 @@ class Split:
             fraction: the part of the classes to hold out, above 0 and below 1; one class at least is held out.
 
         Returns:
-            Two `Split`s without a common class: the rest, and what was held out.
+            Two `Split`s without a common class, the rest and what was held out.
 
         Raises:
             ValueError: where there are fewer than two classes.

@@ -52,7 +52,7 @@ def subspace_scores(x: np.ndarray, y: np.ndarray, W: np.ndarray | tf.Tensor) -> 
         W: classifier kernel `[d, C]`.
 
     Returns:
-        `{"classifier_subspace": score, "complement": score}`; 0 for a part that holds nothing of the features, such
+        The scores `classifier_subspace` and `complement`, a dict; 0 for a part that holds nothing of the features, such
         as the complement where d ≤ C.
     """
     x = np.asarray(x, np.float64)

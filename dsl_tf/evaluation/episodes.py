@@ -66,8 +66,8 @@ def sample_episodes(
         seed: an integer.
 
     Returns:
-        Indices into `labels`: of the support `[E, ways, shots]` and the queries `[E, ways, queries]`, int64. No
-        class and no image occurs twice in an episode.
+        Indices into `labels`, int64, those of the support `[E, ways, shots]` and those of the queries
+        `[E, ways, queries]`. No class and no image occurs twice in an episode.
 
     Raises:
         UserError: where the labels do not hold enough classes or images; it says the largest possible.

@@ -95,7 +95,7 @@ def published(table, dataset, name):
         name: the row as in `Cell.name`, such as `"SCE⊕NCA"`.
 
     Returns:
-        `{shots: percent}`, or None where the paper has no such number.
+        A dict from shots to percent, or None where the paper has no such number.
     """
     accuracies = _PUBLISHED.get(table, {}).get((dataset, name))
     return None if accuracies is None else dict(accuracies)

@@ -116,8 +116,8 @@ def train(configuration, splits=None, backbone=None):
             of the configuration's.
 
     Returns:
-        What `results.json` in the run directory holds: `accuracies`, `discriminant_scores` (Table 1) and all that is
-        needed to repeat the run.
+        What `results.json` in the run directory holds, that is `accuracies`, `discriminant_scores` (Table 1) and all
+        that is needed to repeat the run.
 
     Raises:
         UserError: where the flags do not fit the data, or the output directory is another run's or one on other data,
