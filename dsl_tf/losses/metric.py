@@ -2,13 +2,15 @@
 
 Both compare squared Euclidean distances of raw features and leave the sample itself out. They compute in float64:
 distances are differences of large numbers, which TF32 or half precision would lose, and at a batch's size the
-wider type costs nothing next to the backbone.
+wider type costs nothing next to the backbone. Under a `tf.distribute` strategy each replica answers for its own rows,
+and compares them with the rows of all replicas.
 """
 
 import keras
 import tensorflow as tf
 
 from dsl_tf.losses.reduction import TermLoss
+from dsl_tf.losses.replicas import all_rows, first_row
 
 # Stands for −∞ in a log-sum-exp: exp() of it is 0, and unlike −∞ it leaves no NaN in the gradient of an empty sum.
 _EXCLUDED = -1e300
@@ -38,9 +40,11 @@ def nca(y, x):
         The values, float64 `[n]`, and whether each sample takes part, bool `[n]`: it has a same-class partner.
     """
     x = tf.cast(x, tf.float64)
-    scores = -squared_distances(x, x)
-    others = ~tf.eye(tf.shape(x)[0], dtype=tf.bool)
-    partners = others & (y[:, None] == y[None, :])
+    first = first_row(x)
+    columns, labels = all_rows(x, first), all_rows(y, first)
+    scores = -squared_distances(x, columns)
+    others = tf.range(tf.shape(x)[0])[:, None] + first != tf.range(tf.shape(columns)[0])[None, :]
+    partners = others & (y[:, None] == labels[None, :])
     participates = tf.reduce_any(partners, axis=1)
     # A lone sample's empty sum is replaced, not only masked afterwards, so that its gradient is 0 and not ∞·0.
     partners_or_others = tf.where(participates[:, None], partners, others)
@@ -58,18 +62,20 @@ def prototypical(y, x):
         The values, float64 `[n]`, and whether each sample takes part, bool `[n]`: it has a same-class partner.
     """
     x = tf.cast(x, tf.float64)
-    same = y[:, None] == y[None, :]
+    first = first_row(x)
+    same = y[:, None] == all_rows(y, first)[None, :]
     counts = tf.reduce_sum(tf.cast(same, x.dtype), axis=1)
     participates = counts > 1
     # Row j holds the prototype of sample j's class: no list of distinct classes, whose length XLA could not know.
-    prototypes = tf.matmul(tf.cast(same, x.dtype), x) / counts[:, None]
+    prototypes = all_rows(tf.matmul(tf.cast(same, x.dtype), all_rows(x, first)) / counts[:, None], first)
     distances = squared_distances(x, prototypes)
     # Without sample i its class's mean lies n/(n − 1) times as far from it.
     leave_one_out = tf.where(participates, counts / tf.maximum(counts - 1, 1), 1) ** 2
     distances = tf.where(same, leave_one_out[:, None] * distances, distances)
     # Each class stands there once a member, so each member counts 1/n_c.
-    log_denominator = tf.reduce_logsumexp(-distances - tf.math.log(counts)[None, :], axis=1)
-    return tf.linalg.diag_part(distances) + log_denominator, participates
+    log_denominator = tf.reduce_logsumexp(-distances - tf.math.log(all_rows(counts, first))[None, :], axis=1)
+    own = tf.linalg.diag_part(distances[:, first : first + tf.shape(x)[0]])
+    return own + log_denominator, participates
 
 
 @keras.saving.register_keras_serializable(package="dsl_tf")

@@ -3,6 +3,8 @@
 import keras
 import tensorflow as tf
 
+from dsl_tf.losses.replicas import sum_over_replicas
+
 
 def as_labels(y):
     """Returns int64 labels `[n]` from labels of shape `[n]` or `[n, 1]`, in any numeric dtype."""
@@ -42,13 +44,15 @@ def reduce_values(values, participates, sample_weight, reduction):
     if reduction == "sum":
         return total
     divisor = weights if reduction == "mean_with_sample_weight" else participation
-    # As Keras does: the optimizer adds up the replicas' gradients.
-    replicas = tf.distribute.get_strategy().num_replicas_in_sync
-    return tf.math.divide_no_nan(total, tf.reduce_sum(divisor) * replicas)
+    # Of all replicas: the optimizer adds up their gradients, and who takes part is not the same number in each.
+    return tf.math.divide_no_nan(total, sum_over_replicas(tf.reduce_sum(divisor)))
 
 
 class TermLoss(keras.losses.Loss):
     """A loss made of named terms, each the mean over the samples that take part in it.
+
+    In a replica of a `tf.distribute` strategy it is this replica's share: the shares add up to the loss of the global
+    batch, as Keras's `fit` and optimizers, which add up gradients, have it.
 
     Subclasses define `terms(y, predictions)`, which returns `{name: (values, participates)}` with float64
     `values [n]`, and bool `participates [n]` or None where every sample does. The result is float32, or float64

@@ -1,0 +1,49 @@
+"""The batch beyond one replica: within `tf.distribute.Strategy.run`, losses see the rows of all replicas."""
+
+import tensorflow as tf
+
+
+def _several():
+    context = tf.distribute.get_replica_context()
+    return context if context is not None and context.num_replicas_in_sync > 1 else None
+
+
+def sum_over_replicas(values):
+    """Adds up a tensor, or tensors, of all replicas; outside of a strategy they stay as they are."""
+    context = _several()
+    return values if context is None else context.all_reduce(tf.distribute.ReduceOp.SUM, values)
+
+
+def first_row(rows):
+    """Returns the position of this replica's first row in the global batch, int32."""
+    context = _several()
+    if context is None:
+        return 0
+    # 64 bits: on GPUs TensorFlow keeps smaller integers in the host's memory, where nothing is exchanged.
+    counts = context.all_gather(tf.shape(rows, tf.int64)[:1], axis=0)
+    return tf.cast(tf.reduce_sum(counts[: context.replica_id_in_sync_group]), tf.int32)
+
+
+def all_rows(rows, first):
+    """Joins the rows of all replicas to the global batch, in the order of the replicas.
+
+    Args:
+        rows: this replica's, `[m, …]`; replicas may have different m.
+        first: their position in the global batch, of `first_row`.
+
+    Returns:
+        `[n, …]`. The gradient of each row is the sum of what all replicas make of it, in its own replica.
+    """
+    context = _several()
+    if context is None:
+        return rows
+
+    # TensorFlow's own gradient asks all replicas for their numbers of rows again.
+    @tf.custom_gradient
+    def gathered(rows):
+        def gradient(upstream):
+            return context.all_reduce(tf.distribute.ReduceOp.SUM, upstream)[first : first + tf.shape(rows)[0]]
+
+        return context.all_gather(rows, axis=0), gradient
+
+    return gathered(rows)
