@@ -10,7 +10,8 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
 
     Keras 3 normalises half-precision activations in float32, one elementwise operation after the other; the fused
     kernel reads them once and keeps only the statistics in float32. Weights, their names and values, arguments and
-    results are those of the Keras layer, over the last axis.
+    results are those of the Keras layer, over the last axis. With `synchronized=True` the statistics are those of the
+    images of all replicas of a `tf.distribute` strategy.
     """
 
     def call(self, inputs, training=None, mask=None):
@@ -31,6 +32,12 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
             return tf.raw_ops.FusedBatchNormV3(
                 **arguments, mean=self.moving_mean, variance=self.moving_variance, is_training=False
             ).y
+        replica = tf.distribute.get_replica_context()
+        if self.synchronized and replica is not None and replica.num_replicas_in_sync > 1:
+            outputs, mean, variance = _synchronized(replica, **arguments)
+            for moving, batch in ((self.moving_mean, mean), (self.moving_variance, variance)):
+                moving.assign(moving * self.momentum + batch * (1 - self.momentum))
+            return outputs
         # An averaging factor of 1 asks for the batch's own statistics, and ignores `mean` and `variance`.
         outputs = tf.raw_ops.FusedBatchNormV3(
             **arguments, mean=zeros, variance=zeros, exponential_avg_factor=1.0, is_training=True
@@ -41,3 +48,65 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
         for moving, batch in ((self.moving_mean, outputs.batch_mean), (self.moving_variance, variance)):
             moving.assign(moving * self.momentum + batch * (1 - self.momentum))
         return outputs.y
+
+
+def _synchronized(replica, x, scale, offset, epsilon):
+    """Normalises a replica's images `[n, h, w, c]` by the statistics of all replicas' images.
+
+    Returns:
+        The normalised images, and the mean and biased variance of all images, float32 `[c]`.
+    """
+
+    def over_replicas(*vectors):
+        return tf.split(replica.all_reduce(tf.distribute.ReduceOp.SUM, tf.concat(vectors, axis=0)), len(vectors))
+
+    @tf.custom_gradient
+    def normalized(x, scale, offset):
+        # Of float32 moments float64 holds the squares whole: the difference below loses nothing, at one exchange.
+        moments = [tf.cast(moment, tf.float64) for moment in tf.nn.moments(tf.cast(x, tf.float32), [0, 1, 2])]
+        count = tf.fill(tf.shape(moments[0]), tf.cast(tf.size(x) // tf.shape(x)[-1], tf.float64))
+        sums = over_replicas(count, count * moments[0], count * (moments[1] + moments[0] ** 2))
+        mean = sums[1] / sums[0]
+        variance = tf.cast(tf.maximum(sums[2] / sums[0] - mean**2, 0), tf.float32)
+        mean, total = tf.cast(mean, tf.float32), tf.cast(sums[0], tf.float32)
+        outputs = tf.raw_ops.FusedBatchNormV3(
+            x=x, scale=scale, offset=offset, mean=mean, variance=variance, epsilon=epsilon, is_training=False
+        ).y
+
+        def gradient(upstream, *_):
+            upstream = tf.cast(upstream, tf.float32)
+            deviation = tf.math.rsqrt(variance + epsilon)
+            standard = (tf.cast(x, tf.float32) - mean) * deviation
+            to_scale, to_offset = tf.reduce_sum(upstream * standard, [0, 1, 2]), tf.reduce_sum(upstream, [0, 1, 2])
+            through_scale, through_offset = over_replicas(to_scale, to_offset)
+            to_inputs = upstream - (through_offset + standard * through_scale) / total
+            # The optimizer adds up the replicas' gradients of the weights.
+            return tf.cast(scale * deviation * to_inputs, x.dtype), to_scale, to_offset
+
+        return (outputs, mean, variance), gradient
+
+    return normalized(x, scale, offset)
+
+
+def with_synchronized_normalization(model):
+    """Copies a model, under the strategy in whose scope this is, with batch normalisation over all its replicas.
+
+    Args:
+        model: a functional or sequential `keras.Model`, which may hold others.
+
+    Returns:
+        A model with the same layers, names and weights.
+    """
+
+    def synchronized(layer):
+        if isinstance(layer, keras.Model):
+            return with_synchronized_normalization(layer)
+        if not isinstance(layer, keras.layers.BatchNormalization):
+            return layer.__class__.from_config(layer.get_config())
+        standard = type(layer) is keras.layers.BatchNormalization
+        kind = FusedBatchNormalization if standard else layer.__class__
+        return kind.from_config({**layer.get_config(), "synchronized": True})
+
+    copy = keras.models.clone_model(model, clone_function=synchronized)
+    copy.set_weights(model.get_weights())
+    return copy
