@@ -7,14 +7,21 @@ import tensorflow as tf
 CROPS = ("pad", "resized", "none")
 
 
-def _pad_crop(images, seed):
+def _uniform(rows, shape, seed, low=0.0, high=1.0, dtype=tf.float32, axis=0):
+    """Draws numbers of a shape, less its axis of images, for a whole batch, and returns those of its rows."""
+    first, last, count = rows
+    numbers = tf.random.stateless_uniform([*shape[:axis], count, *shape[axis:]], seed, low, high, dtype)
+    return numbers[(slice(None),) * axis + (slice(first, last),)]
+
+
+def _pad_crop(images, seed, rows):
     """Shifts each image by up to an eighth of its size, repeating the border."""
-    n, height, width = tf.unstack(tf.shape(images)[:3])
+    height, width = tf.unstack(tf.shape(images)[1:3])
     row_seed, column_seed = tf.unstack(tf.random.split(seed, 2))
 
     def shifted(size, seed):
         margin = size // 8
-        offsets = tf.random.stateless_uniform([n, 1], seed, -margin, margin + 1, tf.int32)
+        offsets = _uniform(rows, [1], seed, -margin, margin + 1, tf.int32)
         # Clipped indices repeat the border, which black padding would turn into an edge on light images.
         return tf.clip_by_value(tf.range(size)[None, :] + offsets, 0, size - 1)
 
@@ -22,30 +29,29 @@ def _pad_crop(images, seed):
     return tf.gather(images, shifted(width, column_seed), axis=2, batch_dims=1)
 
 
-def _resized_crop(images, seed):
+def _resized_crop(images, seed, rows):
     """Cuts a random box of 8% to 100% of the area and aspect 3:4 to 4:3 out of each image, and resizes it back."""
     n, height, width = tf.unstack(tf.shape(images)[:3])
     area_seed, aspect_seed, top_seed, left_seed = tf.unstack(tf.random.split(seed, 4))
-    area = tf.random.stateless_uniform([n], area_seed, 0.08, 1.0)
-    log_aspect = tf.random.stateless_uniform([n], aspect_seed, math.log(3 / 4), math.log(4 / 3))
+    area = _uniform(rows, [], area_seed, 0.08, 1.0)
+    log_aspect = _uniform(rows, [], aspect_seed, math.log(3 / 4), math.log(4 / 3))
     box_height = tf.minimum(tf.sqrt(area * tf.exp(-log_aspect)), 1.0)
     box_width = tf.minimum(tf.sqrt(area * tf.exp(log_aspect)), 1.0)
-    top = tf.random.stateless_uniform([n], top_seed) * (1 - box_height)
-    left = tf.random.stateless_uniform([n], left_seed) * (1 - box_width)
+    top = _uniform(rows, [], top_seed) * (1 - box_height)
+    left = _uniform(rows, [], left_seed) * (1 - box_width)
     boxes = tf.stack([top, left, top + box_height, left + box_width], axis=1)
     resized = tf.image.crop_and_resize(images, boxes, tf.range(n), [height, width])
     return tf.cast(tf.round(resized), tf.uint8)
 
 
-def _flip(images, seed):
-    flipped = tf.random.stateless_uniform([tf.shape(images)[0], 1, 1, 1], seed) < 0.5
+def _flip(images, seed, rows):
+    flipped = _uniform(rows, [1, 1, 1], seed) < 0.5
     return tf.where(flipped, tf.reverse(images, axis=[2]), images)
 
 
-def _color_jitter(images, seed, strength):
+def _color_jitter(images, seed, rows, strength):
     """Scales brightness, contrast and saturation of each image by factors from 1 − strength to 1 + strength."""
-    n = tf.shape(images)[0]
-    factors = tf.random.stateless_uniform([3, n, 1, 1, 1], seed, 1 - strength, 1 + strength)
+    factors = _uniform(rows, [3, 1, 1, 1], seed, 1 - strength, 1 + strength, axis=1)
     images = tf.cast(images, tf.float32) * factors[0]
     # Luma weights of ITU-R BT.601, the grey that image libraries convert to.
     grey = tf.reduce_sum(images * [0.299, 0.587, 0.114], axis=3, keepdims=True)
@@ -56,7 +62,7 @@ def _color_jitter(images, seed, strength):
     return tf.cast(tf.clip_by_value(tf.round(images), 0, 255), tf.uint8)
 
 
-def augment(images, seed, crop="pad", flip=True, color_jitter=0.0):
+def augment(images, seed, crop="pad", flip=True, color_jitter=0.0, rows=None):
     """Changes each image of a batch at random.
 
     Args:
@@ -65,6 +71,8 @@ def augment(images, seed, crop="pad", flip=True, color_jitter=0.0):
         crop: `"pad"` shifts by up to an eighth of the size, `"resized"` cuts and resizes a random box, `"none"`.
         flip: whether to mirror every second image, on average, from left to right.
         color_jitter: 0 to 1, how far brightness, contrast and saturation may leave 1.
+        rows: integers (first, last, count), where the images are those from `first` to before `last` of a batch of
+            `count`: they change as they would in the whole batch. None for a whole batch.
 
     Returns:
         uint8 `[n, height, width, 3]`.
@@ -74,13 +82,16 @@ def augment(images, seed, crop="pad", flip=True, color_jitter=0.0):
     """
     if crop not in CROPS:
         raise ValueError(f"`crop` must be one of {CROPS}. Received: {crop!r}")
+    if rows is None:
+        n = tf.shape(images)[0]
+        rows = (0, n, n)
     crop_seed, flip_seed, color_seed = tf.unstack(tf.random.split(seed, 3))
     if crop == "pad":
-        images = _pad_crop(images, crop_seed)
+        images = _pad_crop(images, crop_seed, rows)
     elif crop == "resized":
-        images = _resized_crop(images, crop_seed)
+        images = _resized_crop(images, crop_seed, rows)
     if flip:
-        images = _flip(images, flip_seed)
+        images = _flip(images, flip_seed, rows)
     if color_jitter:
-        images = _color_jitter(images, color_seed, color_jitter)
+        images = _color_jitter(images, color_seed, rows, color_jitter)
     return images

@@ -7,7 +7,7 @@ from dsl_tf.data.balanced import BalancedBatches, check_balanced
 from dsl_tf.data.stored_images import StoredImages
 
 
-def training_batches(split, ways, shots, seed, start_step=0, crop="pad", flip=True, color_jitter=0.0):
+def training_batches(split, ways, shots, seed, start_step=0, crop="pad", flip=True, color_jitter=0.0, rows=None):
     """Makes an endless data set of class-balanced, augmented batches.
 
     Args:
@@ -17,9 +17,10 @@ def training_batches(split, ways, shots, seed, start_step=0, crop="pad", flip=Tr
         seed: an integer; with the step it decides each batch's images and their changes.
         start_step: the first step, for a resumed run.
         crop, flip, color_jitter: as in `augment`.
+        rows: the first row and the one after the last, where only a part of each batch is wanted; None for all.
 
     Returns:
-        A `tf.data.Dataset` of `(images uint8 [N·K, height, width, 3], labels int32 [N·K])`.
+        A `tf.data.Dataset` of `(images uint8 [n, height, width, 3], labels int32 [n])` with n = N·K, or of the rows.
 
     Raises:
         UserError: where the split has too few classes or images.
@@ -28,15 +29,19 @@ def training_batches(split, ways, shots, seed, start_step=0, crop="pad", flip=Tr
     batches = BalancedBatches(split.labels, ways, shots, seed)
     fetch, keys, key_type = _stored(split.images) if isinstance(split.images, StoredImages) else _held(split.images)
 
+    first, last = rows or (0, ways * shots)
+
     def indices_and_images():
         for step, indices in batches.iterate(start_step):
+            indices = indices[first:last]
             yield step, keys(indices), split.labels[indices]
 
     def load(step, keys, labels):
-        images = tf.ensure_shape(fetch(keys), [ways * shots, *split.images.shape[1:]])
-        return augment(images, tf.stack([seed, step]), crop, flip, color_jitter), labels
+        images = tf.ensure_shape(fetch(keys), [*batch, *split.images.shape[1:]])
+        images = augment(images, tf.stack([seed, step]), crop, flip, color_jitter, (first, last, ways * shots))
+        return images, labels
 
-    batch = [ways * shots]
+    batch = [last - first]
     signature = (tf.TensorSpec([], tf.int64), tf.TensorSpec(batch, key_type), tf.TensorSpec(batch, tf.int32))
     elements = tf.data.Dataset.from_generator(indices_and_images, output_signature=signature)
     return elements.map(load, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).prefetch(tf.data.AUTOTUNE)
