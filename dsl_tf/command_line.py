@@ -71,11 +71,14 @@ def train():
 
     def action(configuration):
         # Here and not above, so that --help and a wrong flag do not wait for TensorFlow.
+        from dsl_tf import distribution
         from dsl_tf.report import results_summary
         from dsl_tf.training import train
 
         _quieten()
-        print(results_summary(train(configuration), configuration.output_dir))
+        results = train(configuration)
+        if distribution.is_chief(distribution.open_strategy(configuration.distribution, configuration.virtual_devices)):
+            print(results_summary(results, configuration.output_dir))
 
     _run(TrainingConfiguration, action)
 
@@ -84,6 +87,7 @@ def evaluate():
     """Runs an evaluation as the command line says."""
 
     def action(configuration):
+        from dsl_tf import distribution
         from dsl_tf.evaluation.run import evaluate
         from dsl_tf.report.evaluation import evaluation_report, evaluation_text, write_evaluation
 
@@ -91,6 +95,10 @@ def evaluate():
         # Progress and notes would be in the way of whoever reads the JSON.
         with contextlib.redirect_stdout(sys.stderr) if configuration.json else contextlib.nullcontext():
             evaluation = evaluate(configuration)
+            if not distribution.is_chief(
+                distribution.open_strategy(configuration.distribution, configuration.virtual_devices)
+            ):
+                return
             written = write_evaluation(evaluation, configuration.output_dir)
         if configuration.json:
             print(json.dumps(evaluation_report(evaluation)))

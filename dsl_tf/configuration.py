@@ -8,6 +8,7 @@ from dsl_tf.errors import UserError
 DATASETS = ("glyphs", "folder", "mini_imagenet", "tiered_imagenet", "cub", "cifar_fs", "meta_inat")
 # Before the name of any other data set of TensorFlow Datasets.
 TFDS_PREFIX = "tfds:"
+DISTRIBUTIONS = ("auto", "none", "mirrored", "multi_worker")
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 _LARGEST_INTEGER = 2**31 - 1
 CLASSIFIERS = ("nearest_centroid", "laplacian_shot")
@@ -73,6 +74,14 @@ class _Checked:
                     raise UserError(f"--{field.name} must not be empty. Leave it out for {field.default}.")
             for item in value if field.metadata["items"] else [value]:
                 _check_value(field.name, item, field.metadata)
+
+
+def _check_devices(configuration):
+    if configuration.virtual_devices and configuration.distribution in ("none", "multi_worker"):
+        raise UserError(
+            "--virtual_devices must go with --distribution=mirrored or auto. Received: "
+            f"--distribution={configuration.distribution}. Leave one of them out."
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -142,6 +151,16 @@ class TrainingConfiguration(_Checked):
     flip: bool | None = _option(None, "Mirror at random. Default: not for glyphs; turn it off for characters.")
     color_jitter: float = _option(0.0, "Range of brightness, contrast and saturation.", minimum=0, maximum=1)
     precision: str = _option("float32", "Precision of the backbone.", choices=PRECISIONS)
+    distribution: str = _option(
+        "auto",
+        "Devices: every visible GPU (auto), one device (none), all of this machine (mirrored), or those of several "
+        "processes, told by TF_CONFIG, srun or Kubernetes (multi_worker).",
+        choices=DISTRIBUTIONS,
+        mathematical=False,
+    )
+    virtual_devices: int | None = _option(
+        None, "Split the CPU into so many logical devices, to try distribution.", minimum=1, mathematical=False
+    )
     seed: int = _option(0, "Seed of weights and batches.", minimum=0)
     deterministic: bool = _option(
         False,
@@ -184,6 +203,7 @@ class TrainingConfiguration(_Checked):
             raise UserError(
                 f"--dataset must be one of {', '.join(DATASETS)}, or {TFDS_PREFIX}NAME. Received: {self.dataset!r}."
             )
+        _check_devices(self)
         if len(self.filters) != 4:
             raise UserError(f"--filters must be four widths. Received: {len(self.filters)}.")
         if self.classification_loss == "none" and self.metric_loss == "none":
@@ -275,6 +295,12 @@ class EvaluationConfiguration(_Checked):
         "Also retrieval metrics, accuracies in W's subspace and its complement, W's spectrum, confused classes and "
         "TensorBoard's embedding projector.",
     )
+    distribution: str = _option(
+        "auto", "Devices that compute features and episodes, as of run_train.py.", choices=DISTRIBUTIONS
+    )
+    virtual_devices: int | None = _option(
+        None, "Split the CPU into so many logical devices, to try distribution.", minimum=1
+    )
     output_dir: str | None = _option(
         None, "Folder for evaluation.json, episodes.npz and plots. Default: evaluation in the first --run_dir, or here."
     )
@@ -287,6 +313,7 @@ class EvaluationConfiguration(_Checked):
                 "--run_dir must be directories that run_train.py wrote; or give --saved_model or --features. "
                 "Received none."
             )
+        _check_devices(self)
         if self.output_dir is None:
             folder = f"{self.run_dir[0]}/evaluation" if self.run_dir else "evaluation"
             object.__setattr__(self, "output_dir", folder)

@@ -44,11 +44,30 @@ def _git(folder, *arguments):
     return process.stdout.strip() or None if process.returncode == 0 else None
 
 
-def devices():
-    """Returns the names of the GPUs that TensorFlow sees, or of the CPU where there is none, each with its number."""
-    gpus = tf.config.list_physical_devices("GPU")
-    names = [tf.config.experimental.get_device_details(gpu).get("device_name", "GPU") for gpu in gpus]
-    return dict(collections.Counter(names)) or {f"CPU ({_processor()})": 1}
+def devices(strategy):
+    """Names what a `tf.distribute.Strategy` computes on.
+
+    Args:
+        strategy: the strategy.
+
+    Returns:
+        A dict from the name of a GPU, or of the CPU, to the number of replicas there. Of several workers it holds the
+        names of this one's: TensorFlow has as many devices in each.
+    """
+    replicas = strategy.num_replicas_in_sync
+    if replicas > 1:
+        own = strategy.extended.worker_devices
+    else:
+        own = ["GPU:0"] if tf.config.list_physical_devices("GPU") else ["CPU:0"]
+    names = collections.Counter(_name(tf.DeviceSpec.from_string(device)) for device in own)
+    return {name: count * replicas // len(own) for name, count in names.items()}
+
+
+def _name(device):
+    if device.device_type == "CPU":
+        return f"CPU ({_processor()})"
+    physical = tf.config.list_physical_devices(device.device_type)[device.device_index]
+    return tf.config.experimental.get_device_details(physical).get("device_name", device.device_type)
 
 
 def _processor():

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from dsl_tf import distribution
 from dsl_tf.errors import UserError
 from dsl_tf.evaluation.episodes import episodes_fingerprint, sample_episodes
 from dsl_tf.evaluation.laplacian_shot import laplacian_shot
@@ -39,11 +40,26 @@ def _classify(classifier, features, support, query, options):
     )
 
 
+@tf.function(reduce_retracing=True)
+def _classify_on_replicas(classifier, features, support, query, options, chunks):
+    strategy = tf.distribute.get_strategy()
+
+    def classify(support, query):
+        support, query = distribution.replica_rows(strategy, [support, query], chunks)
+        # 64 bits: on GPUs TensorFlow keeps smaller integers in the host's memory, where nothing is exchanged.
+        return tf.cast(_classify(classifier, features, support, query, options), tf.int64)
+
+    return tf.cast(strategy.gather(strategy.run(classify, args=(support, query)), axis=0), tf.int32)
+
+
 @true_float32()
 def episode_predictions(
     features: np.ndarray, support: np.ndarray, query: np.ndarray, classifier: Callable[..., tf.Tensor], **options: float
 ) -> np.ndarray:
     """Classifies the queries of episodes.
+
+    In the scope of a `tf.distribute` strategy its devices and workers share the episodes; all workers call it with the
+    same ones, and all get all answers.
 
     Args:
         features: float `[n, d]`, already transformed.
@@ -61,10 +77,15 @@ def episode_predictions(
     vector_bytes = vectors.shape[1] * vectors.dtype.size
     device = "GPU" if tf.config.list_logical_devices("GPU") else "CPU"
     chunk = _CHUNK_BYTES[device] // (ways * (support.shape[2] + queries) * vector_bytes)
-    chunk = min(max(chunk, 1), episodes)
+    strategy = tf.distribute.get_strategy()
+    replicas = strategy.num_replicas_in_sync
+    chunk = min(max(chunk, 1), -(-episodes // replicas))
+    chunks = -(-episodes // (chunk * replicas)) * replicas
     # Whole chunks alone: the last one is filled up with its last episode, whose answers are dropped again.
-    rows = np.minimum(np.arange(-(-episodes // chunk) * chunk), episodes - 1).reshape(-1, chunk)
-    predictions = _classify(
+    rows = np.minimum(np.arange(chunks * chunk), episodes - 1).reshape(-1, chunk)
+    first, last = distribution.worker_rows(strategy, chunks)
+    rows = rows[first:last]
+    arguments = (
         classifier,
         vectors,
         tf.constant(support[rows], tf.int32),
@@ -72,6 +93,7 @@ def episode_predictions(
         # As tensors: another value shall not compile the classifier again.
         {name: tf.constant(value, tf.float32) for name, value in options.items()},
     )
+    predictions = _classify(*arguments) if replicas == 1 else _classify_on_replicas(*arguments, tf.constant(chunks))
     return tf.reshape(predictions, [-1, ways, queries])[:episodes].numpy()
 
 

@@ -6,6 +6,9 @@ import shutil
 import tempfile
 
 import numpy as np
+import tensorflow as tf
+
+from dsl_tf import distribution
 
 
 def files_fingerprint(path):
@@ -27,21 +30,36 @@ def cached_features(folder, model_fingerprint, split, compute):
         folder: the cache's folder; where it cannot be written, nothing is kept.
         model_fingerprint: digits that stand for the model, as of `files_fingerprint`.
         split: a `Split`; its images are part of the key.
-        compute: a function of the images that returns features float32 `[n, d]`.
+        compute: a function of the images that returns features float32 `[n, d]`; of several workers, all compute
+            or none.
 
     Returns:
         float32 `[n, d]`.
     """
     key = hashlib.sha256(f"{model_fingerprint} {split.images_fingerprint()}".encode()).hexdigest()[:24]
     path = pathlib.Path(folder) / f"{key}.npy"
+    strategy = tf.distribute.get_strategy()
+    features = _read(path, len(split.labels))
+    if distribution.everywhere(strategy, features is not None):
+        return features
+    features = compute(split.images)
+    if distribution.is_chief(strategy):
+        _write(path, features)
+    return features
+
+
+def _read(path, count):
     try:
         features = np.load(path, allow_pickle=False)
-        if features.dtype == np.float32 and features.ndim == 2 and len(features) == len(split.labels):
+        if features.dtype == np.float32 and features.ndim == 2 and len(features) == count:
             return features
     # Damaged files make NumPy raise nearly any kind of error.
     except Exception:
         pass
-    features = compute(split.images)
+    return None
+
+
+def _write(path, features):
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         # A folder of its own beside the file: another process may be writing the same.
@@ -53,4 +71,3 @@ def cached_features(folder, model_fingerprint, split, compute):
             shutil.rmtree(beside, ignore_errors=True)
     except OSError:
         pass
-    return features

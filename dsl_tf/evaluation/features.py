@@ -3,6 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
+from dsl_tf import distribution
 from dsl_tf.data.preprocessing import normalize
 from dsl_tf.progress import progress_bar
 
@@ -12,23 +13,50 @@ def _forward(backbone, images):
     return tf.cast(backbone(normalize(images), training=False), tf.float32)
 
 
+@tf.function
+def _forward_on_replicas(backbone, images, count):
+    strategy = tf.distribute.get_strategy()
+
+    def forward(images):
+        rows = distribution.replica_rows(strategy, [images], count)[0]
+        return tf.cast(backbone(normalize(rows), training=False), tf.float32)
+
+    return strategy.gather(strategy.run(forward, args=(images,)), axis=0)
+
+
 def extract_features(backbone, images, batch_size=256):
     """Computes the features of images with a backbone in inference mode.
+
+    In the scope of a `tf.distribute` strategy, under which the backbone was made, its devices and workers share the
+    images; all workers call it with the same ones, and all get all features.
 
     Args:
         backbone: a `keras.Model` from normalised images to features `[n, d]`.
         images: uint8 `[n, height, width, 3]`.
-        batch_size: images a forward pass.
+        batch_size: images a forward pass, on each device.
 
     Returns:
         float32 `[n, d]`, in the order of the images.
     """
+    strategy = tf.distribute.get_strategy()
+    replicas = strategy.num_replicas_in_sync
+    # Known before the function is traced: within a replica the strategy does not tell it.
+    distribution.local_replicas(strategy)
     # An open batch dimension: the last, smaller batch shall not compile the network a second time.
-    forward = _forward.get_concrete_function(backbone, tf.TensorSpec([None, *images.shape[1:]], tf.uint8))
+    specification = tf.TensorSpec([None, *images.shape[1:]], tf.uint8)
+    if replicas == 1:
+        forward = _forward.get_concrete_function(backbone, specification)
+    else:
+        forward = _forward_on_replicas.get_concrete_function(backbone, specification, tf.TensorSpec([], tf.int32))
     progress = progress_bar(len(images), "image")
     features = np.empty((len(images), backbone.output_shape[-1]), np.float32)
-    for start in range(0, len(images), batch_size):
-        batch = images[start : start + batch_size]
-        features[start : start + len(batch)] = forward(tf.constant(batch))
-        progress.update(start + len(batch))
+    for start in range(0, len(images), batch_size * replicas):
+        stop = min(start + batch_size * replicas, len(images))
+        if replicas == 1:
+            features[start:stop] = forward(tf.constant(images[start:stop]))
+        else:
+            first, last = distribution.worker_rows(strategy, stop - start)
+            rows = tf.constant(images[start + first : start + last])
+            features[start:stop] = forward(rows, tf.constant(stop - start))
+        progress.update(stop)
     return features

@@ -7,7 +7,7 @@ import os
 import numpy as np
 from absl import logging
 
-from dsl_tf import run_directory
+from dsl_tf import distribution, run_directory
 from dsl_tf.evaluation import subjects
 from dsl_tf.evaluation.accuracy import (
     Outcome,
@@ -84,25 +84,36 @@ def evaluate(configuration):
         An `Evaluation`.
 
     Raises:
-        UserError: where something cannot be read, or the split is too small.
+        UserError: where something cannot be read, or the split is too small, or another worker died.
     """
+    strategy = distribution.open_strategy(configuration.distribution, configuration.virtual_devices)
+    with distribution.lost_workers_told(strategy):
+        return _evaluate(configuration, strategy)
+
+
+def _evaluate(configuration, strategy):
     results = []
-    for load in _loaders(configuration):
+    for load in _loaders(configuration, strategy):
         subject = load()
-        result = _evaluate_subject(configuration, subject)
+        with strategy.scope():
+            result = _evaluate_subject(configuration, subject)
         results.append(result)
-        if subject.training is not None:
+        if subject.training is not None and distribution.is_chief(strategy):
             _record(subject.name, result.accuracies)
+    # None of the workers may end while another one reads or writes.
+    distribution.everywhere(strategy, True)
     return Evaluation(tuple(results), _compare(results) if len(results) > 1 else {})
 
 
-def _loaders(configuration):
+def _loaders(configuration, strategy):
     """Returns a function without arguments for each subject."""
     split = configuration.split
-    loaders = [
-        functools.partial(subjects.of_run, directory, split, configuration.data_dir)
-        for directory in configuration.run_dir
-    ]
+
+    def of_run(directory):
+        with strategy.scope():
+            return subjects.of_run(directory, split, configuration.data_dir)
+
+    loaders = [functools.partial(of_run, directory) for directory in configuration.run_dir]
     if configuration.saved_model:
         options = {
             "dataset": configuration.dataset,

@@ -27,6 +27,7 @@ class Checkpoints:
         directory: the run directory.
         parts: the `Parts` whose weights and optimizer are saved.
         training_step: the `TrainingStep` whose running means are saved.
+        writes: whether this process writes them; of several workers one does, and all read.
 
     Attributes:
         step: the number of steps done.
@@ -34,7 +35,8 @@ class Checkpoints:
         best_step: the step that reached it, 0 before the first.
     """
 
-    def __init__(self, directory, parts, training_step):
+    def __init__(self, directory, parts, training_step, writes=True):
+        self._writes = writes
         self.step = tf.Variable(0, dtype=tf.int64, trainable=False)
         self.best_score = tf.Variable(-1.0, dtype=tf.float64, trainable=False)
         self.best_step = tf.Variable(0, dtype=tf.int64, trainable=False)
@@ -64,6 +66,8 @@ class Checkpoints:
         Raises:
             OSError, tf.errors.OpError: where it cannot be written; the checkpoints before it are kept.
         """
+        if not self._writes:
+            return
         step = int(self.step)
         _write(self._everything, _folder(self._last, step), {"step": step, "best_step": int(self.best_step)})
         # Later ones are those that could not be restored.
@@ -79,7 +83,8 @@ class Checkpoints:
             OSError, tf.errors.OpError: where they cannot be written.
         """
         step = int(self.step)
-        _write(self._weights, _folder(self._best, step), {"step": step})
+        if self._writes:
+            _write(self._weights, _folder(self._best, step), {"step": step})
         self.best_score.assign(score)
         self.best_step.assign(step)
 

@@ -127,3 +127,47 @@ def build(configuration, image_shape, classes, steps_per_epoch, backbone=None):
         keras.config.set_dtype_policy(policy)
     parts.optimizer.build(parts.trainable_weights)
     return parts
+
+
+def replicate(parts, configuration, strategy):
+    """Builds the same parts, with the same weights, on all devices of a strategy.
+
+    Args:
+        parts: the `Parts`, built outside of the strategy.
+        configuration: their `TrainingConfiguration`.
+        strategy: a `tf.distribute.Strategy`.
+
+    Returns:
+        The `Parts`, where batch normalisation takes its statistics over all replicas; those given for one replica.
+
+    Raises:
+        UserError: for a backbone that is no functional or sequential model.
+    """
+    if strategy.num_replicas_in_sync == 1:
+        return parts
+    with strategy.scope():
+        try:
+            backbone = models.normalization.with_synchronized_normalization(parts.backbone)
+        except (ValueError, TypeError, NotImplementedError) as error:
+            raise UserError(
+                "A backbone on several devices must be a functional or sequential Keras model, which can be copied. "
+                f"Received: {type(parts.backbone).__name__} ({' '.join(str(error).split())[:200]}). "
+                "Train with --distribution=none."
+            ) from None
+        classifier = parts.classifier
+        if classifier is not None:
+            classifier = type(classifier).from_config(classifier.get_config())
+            classifier.build((None, parts.backbone.output_shape[1]))
+            classifier.set_weights(parts.classifier.get_weights())
+        optimizer = type(parts.optimizer).from_config(parts.optimizer.get_config())
+        replicated = Parts(backbone, classifier, build_loss(configuration, classifier), optimizer)
+        optimizer.build(replicated.trainable_weights)
+    return replicated
+
+
+def copy_weights(parts, others):
+    """Copies the weights of backbone and classifier to other parts of the same shape."""
+    if parts is not others:
+        others.backbone.set_weights(parts.backbone.get_weights())
+        if parts.classifier is not None:
+            others.classifier.set_weights(parts.classifier.get_weights())

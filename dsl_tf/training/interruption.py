@@ -51,6 +51,11 @@ class Interruption:
         if self.received is not None:
             raise SystemExit(128 + self.received)
 
+    def end(self):
+        """Raises SystemExit: another worker received a signal, if this one did not."""
+        self.received = self.received or signal.SIGTERM
+        self.end_if_received()
+
     @contextlib.contextmanager
     def postponed(self):
         """Lets what must be whole come to its end."""

@@ -1,17 +1,20 @@
 """The epochs of a run: steps, log lines, validations and checkpoints."""
 
+import collections
 import math
 import re
 import time
 
 import tensorflow as tf
 
-from dsl_tf import evaluation, run_directory
+from dsl_tf import distribution, evaluation, run_directory
 from dsl_tf.data.balanced import steps_per_epoch
 from dsl_tf.data.pipeline import training_batches
 from dsl_tf.errors import UserError
 from dsl_tf.progress import progress_bar
 
+# Workers agree on the end so many steps after a signal: to read what the last step returned would wait for the device.
+_STEPS_TO_AGREE = 2
 # Seconds between updates of the progress bar, because each makes Python wait for the device.
 _DISPLAY_SECONDS = 0.5
 
@@ -115,18 +118,22 @@ def run_epochs(configuration, parts, training_step, splits, directory, checkpoin
         interruption: a postponed `Interruption`.
 
     Raises:
-        SystemExit: where a signal was received; the state is saved.
+        SystemExit: where a signal was received, by any worker; the state is saved.
     """
+    strategy = training_step.strategy
+    chief, workers = distribution.is_chief(strategy), distribution.has_other_workers(strategy)
     train = splits["train"]
     epoch_steps = steps_per_epoch(train.labels, configuration.ways, configuration.shots)
     last_step = configuration.epochs * epoch_steps
     first_step = step = int(checkpoints.step)
     # Means that are not reset at the end of an epoch: the run was interrupted while it validated.
-    unfinished = step > 0 and step % epoch_steps == 0 and float(training_step.steps) > 0
+    unfinished = step > 0 and step % epoch_steps == 0 and float(training_step.steps.numpy()) > 0
     if step >= last_step and not unfinished:
         return
-    run_directory.truncate_metrics(directory, step - 1 if unfinished else step)
-    writer = tf.summary.create_file_writer(str(directory / run_directory.TENSORBOARD))
+    if chief:
+        run_directory.truncate_metrics(directory, step - 1 if unfinished else step)
+        writer = tf.summary.create_file_writer(str(directory / run_directory.TENSORBOARD))
+    batch_size = configuration.ways * configuration.shots
     batches = iter(
         training_batches(
             train,
@@ -137,8 +144,17 @@ def run_epochs(configuration, parts, training_step, splits, directory, checkpoin
             crop=configuration.crop,
             flip=flip,
             color_jitter=configuration.color_jitter,
+            rows=distribution.worker_rows(strategy, batch_size),
         )
     )
+    signals = collections.deque()
+
+    def interrupted(delay):
+        """Returns whether a signal was received; in all workers the same, `delay` steps later."""
+        if not workers:
+            return interruption.received is not None
+        return sum(int(signals.popleft()) for _ in range(len(signals) - delay)) > 0
+
     log_every = configuration.log_every or epoch_steps
     validate_every = configuration.validate_every or max(1, configuration.epochs // 10)
     started = saved = time.monotonic()
@@ -154,7 +170,12 @@ def run_epochs(configuration, parts, training_step, splits, directory, checkpoin
         while True:
             if not epoch_ends:
                 try:
-                    training_step(*next_batch(batches))
+                    batch = next_batch(batches)
+                    if workers:
+                        signal = tf.constant(interruption.received is not None, tf.int32)
+                        signals.append(training_step(*batch, batch_size, signal))
+                    else:
+                        training_step(*batch)
                 except tf.errors.InvalidArgumentError as error:
                     # How the eigenvalue decomposition answers weights that an update has just taken beyond float32.
                     if "ecomposition" not in str(error):
@@ -167,10 +188,10 @@ def run_epochs(configuration, parts, training_step, splits, directory, checkpoin
             now = time.monotonic()
             epoch_ends = step == epoch * epoch_steps
             log_now = step % log_every == 0 or epoch_ends
-            if log_now or now - displayed > _DISPLAY_SECONDS:
+            if log_now or chief and now - displayed > _DISPLAY_SECONDS:
                 means = training_step.means()
                 if step > epoch_first_step:
-                    images = (step - epoch_first_step) * configuration.ways * configuration.shots
+                    images = (step - epoch_first_step) * batch_size
                     means["images_per_second"] = round(images / (time.monotonic() - epoch_started), 1)
                 progress.update(step - (epoch - 1) * epoch_steps, list(means.items()))
                 displayed = now
@@ -180,16 +201,19 @@ def run_epochs(configuration, parts, training_step, splits, directory, checkpoin
                 if epoch_ends and "val" in splits and (epoch % validate_every == 0 or epoch == configuration.epochs):
                     # Validation may take longer than a scheduler waits between SIGTERM and SIGKILL.
                     _save(checkpoints, parts, training_step, epoch)
-                    with interruption.at_once():
+                    with interruption.at_once(), strategy.scope():
                         means.update(_validate(configuration, parts, splits["val"]))
                 training_step.reset()
-                _log(directory, writer, epoch, step, means)
+                if chief:
+                    _log(directory, writer, epoch, step, means)
             if epoch_ends:
                 break
-            if interruption.received or now - saved >= configuration.checkpoint_minutes * 60:
+            ends = interrupted(_STEPS_TO_AGREE)
+            if ends or now - saved >= configuration.checkpoint_minutes * 60:
                 _save(checkpoints, parts, training_step, epoch)
                 saved = time.monotonic()
-                interruption.end_if_received()
+            if ends:
+                _end(strategy, interruption)
         accuracies = [value for name, value in means.items() if name.startswith("val_accuracy")]
         if accuracies:
             print("  ".join(f"{name} {value:.4f}" for name, value in means.items() if name.startswith("val_")))
@@ -198,5 +222,13 @@ def run_epochs(configuration, parts, training_step, splits, directory, checkpoin
                 checkpoints.save_best(score)
         _save(checkpoints, parts, training_step, epoch)
         saved = time.monotonic()
-        interruption.end_if_received()
-    writer.close()
+        if interrupted(0):
+            _end(strategy, interruption)
+    if chief:
+        writer.close()
+
+
+def _end(strategy, interruption):
+    """Ends the run once the chief has saved it: none of the others may go before."""
+    distribution.everywhere(strategy, True)
+    interruption.end()

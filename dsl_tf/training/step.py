@@ -3,9 +3,12 @@
 from typing import NamedTuple
 
 import keras
+import numpy as np
 import tensorflow as tf
 
+from dsl_tf import distribution
 from dsl_tf.data.preprocessing import normalize
+from dsl_tf.losses.replicas import sum_over_replicas
 
 # From 2^15 it takes 29 steps in a row that float16 cannot hold to get below; a working run has one in 2,000.
 _SMALLEST_LOSS_SCALE = 2.0**-13
@@ -26,6 +29,15 @@ class BrokenStep(NamedTuple):
     terms: tuple[str, ...]
 
 
+def _all_finite(gradients):
+    known = [gradient for gradient in gradients if gradient is not None]
+    return tf.reduce_all([tf.reduce_all(tf.math.is_finite(gradient)) for gradient in known])
+
+
+def _each(gradients, function):
+    return [None if gradient is None else function(gradient) for gradient in gradients]
+
+
 class TrainingStep:
     """Updates the weights on a batch, and averages its loss terms and accuracy on the device.
 
@@ -36,16 +48,21 @@ class TrainingStep:
         parts: the `Parts` of the run.
         jit_compile: whether XLA compiles the backbone. Losses and optimizer stay outside: XLA's float64 eigenvalues,
             which the spectral sum rests on, have the precision of float32.
+        strategy: the `tf.distribute.Strategy` that they were built under; None for the current one.
 
     Attributes:
+        strategy: the strategy.
         names: what is measured.
         sums: a variable `[len(names)]`, the sums since the last reset.
         steps: a variable, the number of steps since the last reset.
     """
 
-    def __init__(self, parts, jit_compile=False):
+    def __init__(self, parts, jit_compile=False, strategy=None):
         self._parts = parts
         self._backbone = tf.function(parts.backbone, jit_compile=True) if jit_compile else parts.backbone
+        self.strategy = tf.distribute.get_strategy() if strategy is None else strategy
+        # Known before the step is traced: within a replica the strategy does not tell it.
+        distribution.local_replicas(self.strategy)
         self.names = ["loss"]
         if parts.classifier is None:
             self.names += ["metric_loss"]
@@ -53,56 +70,91 @@ class TrainingStep:
             self.names += ["classification_loss"]
             self.names += ["metric_loss"] if parts.loss.metric else []
             self.names += ["accuracy"]
-        self.sums = tf.Variable(tf.zeros(len(self.names)), trainable=False)
-        self.steps = tf.Variable(0.0, trainable=False)
         # In the order in which one makes the next not finite.
         self._checked = [name for name in self.names if name.endswith("_loss")] + ["loss", "gradients"]
-        # Of the first broken step: which since the last reset, its learning rate, and 1 for each that was not finite.
-        self._broken = tf.Variable(tf.zeros(2 + len(self._checked)), trainable=False)
+        with self.strategy.scope():
+            self.sums = tf.Variable(tf.zeros(len(self.names)), trainable=False)
+            self.steps = tf.Variable(0.0, trainable=False)
+            # Of the first broken step: which since the last reset, its learning rate, and 1 for each that was not
+            # finite.
+            self._broken = tf.Variable(tf.zeros(2 + len(self._checked)), trainable=False)
 
     @tf.function
-    def __call__(self, images, labels):
-        """Trains on images uint8 `[n, height, width, 3]` and labels `[n]`."""
-        parts = self._parts
+    def __call__(self, images, labels, batch_size=None, flag=0):
+        """Trains on a batch.
+
+        Args:
+            images: uint8 `[n, height, width, 3]`, this process's part of the batch.
+            labels: integers `[n]`.
+            batch_size: the number of images in all processes; None for n.
+            flag: an integer that processes tell each other.
+
+        Returns:
+            The sum of the flags of all replicas, an int32 scalar.
+        """
+        count = tf.shape(images)[0] if batch_size is None else batch_size
+        flags = self.strategy.run(self._train, args=(images, labels, count, flag))
+        return self.strategy.experimental_local_results(flags)[0]
+
+    def _train(self, images, labels, count, flag):
+        """What each replica does: its terms, losses and gradients are shares that add up to those of the batch."""
+        parts, replicas = self._parts, self.strategy.num_replicas_in_sync
+        images, labels = distribution.replica_rows(self.strategy, [images, labels], count)
         with tf.GradientTape() as tape:
             features = self._backbone(normalize(images), training=True)
             terms = parts.loss.reduced_terms(labels, features)
             # The last ones are the regularisers that a user's own backbone may have.
-            loss = tf.add_n([*terms.values(), *(tf.cast(term, tf.float32) for term in parts.backbone.losses)])
+            regularisers = [tf.cast(term, tf.float32) / replicas for term in parts.backbone.losses]
+            loss = tf.add_n([*terms.values(), *regularisers])
             scaled_loss = parts.optimizer.scale_loss(loss)
         values = {"loss": loss, **{f"{name}_loss": term for name, term in terms.items()}}
         if parts.classifier is not None:
             predicted = tf.argmax(parts.loss.logits(features), axis=1, output_type=labels.dtype)
-            values["accuracy"] = tf.reduce_mean(tf.cast(predicted == labels, tf.float32))
+            right = tf.reduce_sum(tf.cast(predicted == labels, tf.float32))
+            values["accuracy"] = right / tf.cast(count, tf.float32)
         weights = parts.trainable_weights
-        gradients = self._without_broken(values, tape.gradient(scaled_loss, weights))
+        gradients = tape.gradient(scaled_loss, weights)
+        if replicas == 1:
+            gradients = self._without_broken(values, gradients)
+        else:
+            numbers = [*(values[name] for name in self.names), 1 - tf.cast(_all_finite(gradients), tf.float32)]
+            *totals, broken, flag = tf.unstack(sum_over_replicas(tf.stack([*numbers, tf.cast(flag, tf.float32)])))
+            values, flag = dict(zip(self.names, totals, strict=True)), tf.cast(flag, tf.int32)
+            gradients = self._without_broken(values, gradients, broken == 0)
         # What is logged must be read off the weights before their update.
         with tf.control_dependencies(list(values.values())):
             parts.optimizer.apply(gradients, weights)
         # Summed where they are computed: reading them every step would make the device wait for Python.
         self.sums.assign_add(tf.stack([values[name] for name in self.names]))
         self.steps.assign_add(1.0)
+        return flag
 
-    def _without_broken(self, values, gradients):
-        """Returns the gradients, or zeros where they or the values are not finite, which is recorded."""
+    def _without_broken(self, values, gradients, finite_everywhere=None):
+        """Records values or gradients that are not finite, and returns gradients of which none reach the weights then.
+
+        Args:
+            values: what is measured, of all replicas.
+            gradients: this replica's.
+            finite_everywhere: whether those of all replicas are finite; None for one replica.
+        """
         optimizer = self._parts.optimizer
         scaled = isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
-        known = [gradient for gradient in gradients if gradient is not None]
         finite = [tf.math.is_finite(values[name]) for name in self._checked[:-1]]
         if scaled:
             finite.append(tf.convert_to_tensor(optimizer.dynamic_scale) >= _SMALLEST_LOSS_SCALE)
         else:
-            finite.append(tf.reduce_all([tf.reduce_all(tf.math.is_finite(gradient)) for gradient in known]))
+            finite.append(_all_finite(gradients) if finite_everywhere is None else finite_everywhere)
         whole = tf.reduce_all(finite)
         broken = tf.concat([[self.steps + 1, optimizer.learning_rate], 1 - tf.cast(tf.stack(finite), tf.float32)], 0)
         self._broken.assign(tf.where(whole | (self._broken[0] > 0), self._broken, broken))
-        if scaled:
+        if not scaled:
+            # Not `tf.cond`, which a GPU would have to wait for, and which `tf.distribute` does not allow around an
+            # update.
+            return _each(gradients, lambda gradient: tf.math.multiply_no_nan(gradient, tf.cast(whole, gradient.dtype)))
+        if finite_everywhere is None:
             return gradients
-        # Not `tf.cond`, which a GPU would have to wait for, and which `tf.distribute` does not allow around an update.
-        return [
-            None if gradient is None else tf.math.multiply_no_nan(gradient, tf.cast(whole, gradient.dtype))
-            for gradient in gradients
-        ]
+        # Loss scaling looks at the gradients of one replica, and shall skip the same step in all.
+        return _each(gradients, lambda gradient: tf.where(finite_everywhere, gradient, tf.cast(np.nan, gradient.dtype)))
 
     def broken(self):
         """Returns the first `BrokenStep`, or None."""
@@ -111,7 +163,7 @@ class TrainingStep:
             return None
         names = [name for name, flag in zip(self._checked, flags, strict=True) if flag]
         terms = [name for name in names if name.endswith("_loss")] or names[:1]
-        return BrokenStep(int(self.steps) - int(step), learning_rate, tuple(terms))
+        return BrokenStep(int(self.steps.numpy()) - int(step), learning_rate, tuple(terms))
 
     def means(self):
         """Returns `{name: mean}` over the steps since the last reset."""

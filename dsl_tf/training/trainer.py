@@ -1,5 +1,8 @@
 """A training run, from its configuration to a run directory with results."""
 
+import contextlib
+import os
+import pathlib
 import platform
 
 import keras
@@ -7,7 +10,7 @@ import tensorflow as tf
 from absl import logging
 
 import dsl_tf
-from dsl_tf import evaluation, flagfiles, provenance, run_directory
+from dsl_tf import distribution, evaluation, flagfiles, provenance, run_directory
 from dsl_tf.data import sources
 from dsl_tf.data.balanced import check_balanced, steps_per_epoch
 from dsl_tf.data.split import SPLITS
@@ -44,12 +47,27 @@ def load_splits(configuration):
     return splits
 
 
-def _check_splits(configuration, splits):
+def _load_splits_in_turn(configuration, strategy):
+    """Loads the splits in the chief before the other workers: it may prepare the data that all of them read."""
+    if distribution.is_chief(strategy):
+        splits = load_splits(configuration)
+        distribution.everywhere(strategy, True)
+        return splits
+    distribution.everywhere(strategy, True)
+    return load_splits(configuration)
+
+
+def _check_splits(configuration, splits, replicas):
     """Finds before training what would fail after it."""
     if "train" not in splits:
         raise UserError(f"`splits` must hold 'train'. Received: {', '.join(splits) or 'none'}.")
     train = splits["train"]
     check_balanced(train.labels, train.class_names, configuration.ways, configuration.shots)
+    if configuration.ways * configuration.shots < replicas:
+        raise UserError(
+            f"Batches of --ways={configuration.ways} and --shots={configuration.shots} must have an image for each "
+            f"device. Received: {replicas} devices. Use fewer, or a larger batch."
+        )
     for name in sorted(set(splits) - {"train"}):
         if splits[name].images.shape[1:] != train.images.shape[1:]:
             raise UserError(
@@ -105,6 +123,9 @@ def _test(configuration, parts, splits, feature_mean, directory):
 def train(configuration, splits=None, backbone=None):
     """Trains a backbone, or goes on where an interrupted run stopped, and evaluates it on unseen classes.
 
+    On several devices the batch is divided among them, and the numbers are those of one device but for rounding. Of
+    several workers each calls it with the same arguments; the first one writes, the others read `output_dir`.
+
     Called in the main thread, it answers SIGTERM and SIGUSR1: it ends the step, saves where it stands and raises
     SystemExit with code 128 + the signal's number, 143 for SIGTERM. The same call goes on with that step.
 
@@ -121,8 +142,26 @@ def train(configuration, splits=None, backbone=None):
 
     Raises:
         UserError: where the flags do not fit the data, or the output directory is another run's or one on other data,
-            or another process trains in it.
+            or another process trains in it, or another worker died.
     """
+    strategy = distribution.open_strategy(configuration.distribution, configuration.virtual_devices)
+    if configuration.jit_compile and strategy.num_replicas_in_sync > 1:
+        raise UserError(
+            "--jit_compile must be left out on several devices: XLA would compile what they exchange in batch "
+            f"normalisation. Received: {strategy.num_replicas_in_sync} devices. Leave it out, or take one device."
+        )
+    with distribution.lost_workers_told(strategy):
+        if distribution.is_chief(strategy):
+            return _train_and_write(configuration, splits, backbone, strategy)
+        with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere), Interruption() as interruption:
+            directory = pathlib.Path(configuration.output_dir)
+            if not distribution.everywhere(strategy, True):
+                return run_directory.read_results(directory)
+            return _train(configuration, splits, backbone, directory, interruption, strategy)
+
+
+def _train_and_write(configuration, splits, backbone, strategy):
+    """What the only worker does, or the chief; it tells the others whether there is anything to do."""
     directory = run_directory.open_directory(configuration)
     results = run_directory.read_results(directory)
     if results is None:
@@ -132,42 +171,60 @@ def train(configuration, splits=None, backbone=None):
             results = run_directory.read_results(directory)
             if results is None:
                 with Interruption() as interruption:
-                    return _train(configuration, splits, backbone, directory, interruption)
+                    distribution.everywhere(strategy, True)
+                    return _train(configuration, splits, backbone, directory, interruption, strategy)
+    distribution.everywhere(strategy, False)
     print(f"The run in {str(directory)!r} is complete.")
     return results
 
 
-def _train(configuration, splits, backbone, directory, interruption):
-    """Trains and evaluates in a directory that is this process's alone."""
+def _train(configuration, splits, backbone, directory, interruption, strategy):
+    """Trains and evaluates in a directory that is this process's, or its chief's, alone."""
+    chief = distribution.is_chief(strategy)
     source = configuration.dataset if splits is None else "arrays"
     if configuration.deterministic:
         tf.config.experimental.enable_op_determinism()
-    splits = load_splits(configuration) if splits is None else splits
-    _check_splits(configuration, splits)
+    splits = _load_splits_in_turn(configuration, strategy) if splits is None else splits
+    _check_splits(configuration, splits, strategy.num_replicas_in_sync)
     train_split = splits["train"]
     steps = steps_per_epoch(train_split.labels, configuration.ways, configuration.shots)
-    parts = construction.build(configuration, train_split.images.shape[1:], train_split.class_count, steps, backbone)
-    training_step = TrainingStep(parts, configuration.jit_compile)
-    checkpoints = Checkpoints(directory, parts, training_step)
+    exported = construction.build(configuration, train_split.images.shape[1:], train_split.class_count, steps, backbone)
+    parts = construction.replicate(exported, configuration, strategy)
+    training_step = TrainingStep(parts, configuration.jit_compile, strategy)
+    checkpoints = Checkpoints(directory, parts, training_step, writes=chief)
     checkpoints.restore()
+    _check_restored(strategy, checkpoints, directory)
     fingerprints = {name: split.fingerprint() for name, split in splits.items()}
     if int(checkpoints.step):
         run_directory.check_data(directory, fingerprints)
     # Not before all was checked: a directory that holds the flags of a failed start would refuse the mended ones.
-    run_directory.record_flags(directory, configuration)
-    run_directory.record_data(directory, fingerprints)
+    if chief:
+        run_directory.record_flags(directory, configuration)
+        run_directory.record_data(directory, fingerprints)
+    if distribution.has_other_workers(strategy):
+        # All must train on the data of the first one.
+        distribution.everywhere(strategy, True)
+        run_directory.check_data(directory, fingerprints)
     if int(checkpoints.step):
         print(f"Going on from step {int(checkpoints.step):,}.")
     flip = source not in sources.UNMIRRORED if configuration.flip is None else configuration.flip
     with interruption.postponed():
         run_epochs(configuration, parts, training_step, splits, directory, checkpoints, flip, interruption)
+    # Not before the chief has written them.
+    distribution.everywhere(strategy, True)
     checkpoints.restore_best()
+    construction.copy_weights(parts, exported)
     print("Features of the training images, for their mean")
-    feature_mean = evaluation.extract_features(parts.backbone, train_split.images).mean(axis=0)
-    export(parts, feature_mean, directory)
+    with strategy.scope():
+        feature_mean = evaluation.extract_features(parts.backbone, train_split.images).mean(axis=0)
+    if chief:
+        export(exported, feature_mean, directory)
+    distribution.everywhere(strategy, True)
+    with strategy.scope():
+        tested = _test(configuration, parts, splits, feature_mean, directory) if "test" in splits else {}
     results = {
         "accuracies": [],
-        **(_test(configuration, parts, splits, feature_mean, directory) if "test" in splits else {}),
+        **tested,
         "loss": configuration.loss_name,
         "best": {"step": int(checkpoints.best_step), "validation_accuracy": float(checkpoints.best_score)}
         if int(checkpoints.best_step)
@@ -184,7 +241,23 @@ def _train(configuration, splits, backbone, directory, interruption):
             "python": platform.python_version(),
         },
         "commit": provenance.commit(),
-        "device": provenance.devices(),
+        "devices": provenance.devices(strategy),
     }
-    run_directory.write_results(directory, results)
+    if chief:
+        run_directory.write_results(directory, results)
+    # A chief without the others could not tell their end from their death.
+    distribution.everywhere(strategy, True)
     return results
+
+
+def _check_restored(strategy, checkpoints, directory):
+    """Finds workers that read another checkpoint than the chief, or none."""
+    step = int(checkpoints.step)
+    if distribution.has_other_workers(strategy):
+        steps = distribution.sum_over_workers(strategy, step * distribution.is_chief(strategy))
+        if not distribution.everywhere(strategy, step == steps):
+            raise UserError(
+                f"--output_dir={str(directory)!r} must be a directory that all workers read. Received: one in which "
+                f"they find different checkpoints, here that of step {step:,}, the first worker that of {steps:,}. "
+                "Give one that is shared."
+            )
