@@ -1,0 +1,369 @@
+"""Whether the loss depends on the number of devices, what they exchange in a step, and what they gain, over loopback.
+
+Starts one process, one with 2 and 4 logical devices, and 2 and 4 worker processes. `--part=numbers` trains 50 steps of
+each loss in each precision, once each on its own ("free") and once from the one device's weights at every step ("same
+weights"); `--part=speed` times steps, each worker on one core, and counts the bytes on the loopback device;
+`--part=model` computes steps of ResNet-12 on many GPUs.
+
+Run: python benchmarks/distribution.py [--part=numbers] [--steps=50]
+"""
+
+import argparse
+import itertools
+import json
+import os
+import pathlib
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import numpy as np
+
+SIDE, CLASSES, IMAGES, WAYS, SHOTS = 16, 16, 24, 8, 4
+# By name: the number of processes, and of logical devices in each.
+DEVICES = {"one": (1, 1), "2 mirrored": (1, 2), "4 mirrored": (1, 4), "2 workers": (2, 1), "4 workers": (4, 1)}
+LOSSES = {
+    "SCE": {"metric_loss": "none"},
+    "NCA": {"classification_loss": "none", "metric_loss": "nca"},
+    "Proto": {"classification_loss": "none", "metric_loss": "proto"},
+    "sum": {"integration": "sum"},
+    "direct sum": {"integration": "direct_sum"},
+    "spectral sum": {"integration": "spectral_sum"},
+}
+PRECISIONS = ("float64", "float32", "mixed_bfloat16")
+SCALING = {"strong": lambda replicas: 64, "weak": lambda replicas: 32 * replicas}
+SCALED_FILTERS, SCALED_SIDE, TIMED_STEPS = (16, 32, 64, 128), 32, 6
+
+
+def make_split(side, seed=0):
+    """Noisy colours."""
+    from dsl_tf.data import Split
+
+    generator = np.random.default_rng(seed)
+    colours = np.repeat(generator.uniform(60, 200, (CLASSES, 1, 1, 3)), IMAGES, axis=0)
+    pixels = np.clip(colours + generator.normal(0, 40, (CLASSES * IMAGES, side, side, 3)), 0, 255)
+    return Split(pixels.astype(np.uint8), np.repeat(np.arange(CLASSES), IMAGES), tuple(map(str, range(CLASSES))))
+
+
+def small_backbone(precision):
+    import keras
+
+    from dsl_tf.models.normalization import FusedBatchNormalization
+
+    keras.utils.set_random_seed(0)
+    keras.config.set_dtype_policy(precision)
+    layers = [keras.Input((SIDE, SIDE, 3))]
+    for width in (16, 32):
+        layers += [keras.layers.Conv2D(width, 3, strides=2, use_bias=False), FusedBatchNormalization()]
+        layers += [keras.layers.LeakyReLU(0.1)]
+    wide = "float64" if precision == "float64" else "float32"
+    backbone = keras.Sequential([*layers, keras.layers.GlobalAveragePooling2D(dtype=wide)])
+    keras.config.set_dtype_policy("float32")
+    return backbone
+
+
+def in_float64(parts, configuration):
+    """The same parts, with classifier, loss and optimizer in float64 too."""
+    import keras
+
+    from dsl_tf.training import construction
+
+    classifier = parts.classifier
+    if classifier is not None:
+        classifier = keras.layers.Dense(CLASSES, dtype="float64")
+        classifier.build((None, parts.backbone.output_shape[1]))
+        classifier.set_weights([weight.astype(np.float64) for weight in parts.classifier.get_weights()])
+    loss = construction.build_loss(configuration, classifier)
+    optimizer = type(parts.optimizer).from_config(parts.optimizer.get_config())
+    found = construction.Parts(parts.backbone, classifier, loss, optimizer)
+    optimizer.build(found.trainable_weights)
+    return found
+
+
+def float64_step(parts, strategy, size):
+    """A training step whose loss stays in float64."""
+    import tensorflow as tf
+
+    from dsl_tf import distribution
+    from dsl_tf.losses.reduction import reduce_values
+    from dsl_tf.losses.replicas import sum_over_replicas
+
+    def replica(images, labels):
+        images, labels = distribution.replica_rows(strategy, [images, labels], size)
+        with tf.GradientTape() as tape:
+            features = parts.backbone(tf.cast(images, tf.float64) / 127.5 - 1.0, training=True)
+            terms = parts.loss.terms(tf.cast(labels, tf.int64), features)
+            loss = tf.add_n([reduce_values(*term, None, "mean") for term in terms.values()])
+        weights = parts.trainable_weights
+        gradients = tape.gradient(loss, weights)
+        total = sum_over_replicas(loss)
+        parts.optimizer.apply(gradients, weights)
+        return total
+
+    @tf.function
+    def step(images, labels):
+        return strategy.experimental_local_results(strategy.run(replica, args=(images, labels)))[0]
+
+    return lambda images, labels: float(step(images, labels))
+
+
+def float32_step(parts, strategy, size):
+    from dsl_tf.training.step import TrainingStep
+
+    training_step = TrainingStep(parts, strategy=strategy)
+
+    def step(images, labels):
+        training_step.reset()
+        training_step(images, labels, size)
+        return training_step.means()["loss"]
+
+    return step
+
+
+def numbers(strategy, losses, steps, reference):
+    """Returns the losses of all steps, by loss and precision, and those from the reference's weights or the weights."""
+    from dsl_tf import distribution
+    from dsl_tf.configuration import TrainingConfiguration
+    from dsl_tf.data.pipeline import training_batches
+    from dsl_tf.training import construction
+
+    size = WAYS * SHOTS
+    rows = distribution.worker_rows(strategy, size)
+    batches = list(training_batches(make_split(SIDE), WAYS, SHOTS, 0, flip=False, rows=rows).take(steps))
+    found = {}
+    for name, precision in itertools.product(losses, PRECISIONS):
+        configuration = TrainingConfiguration(
+            ways=WAYS,
+            shots=SHOTS,
+            learning_rate=0.05,
+            epochs=8,
+            precision="float32" if precision == "float64" else precision,
+            **LOSSES[name],
+        )
+        parts = construction.build(
+            configuration, (SIDE, SIDE, 3), CLASSES, max(steps // 8, 1), small_backbone(precision)
+        )
+        if precision == "float64":
+            parts = in_float64(parts, configuration)
+        parts = construction.replicate(parts, configuration, strategy)
+        step = (float64_step if precision == "float64" else float32_step)(parts, strategy, size)
+        layers = [parts.backbone] + ([parts.classifier] if parts.classifier is not None else [])
+        key = f"{name}/{precision}"
+        first = [layer.get_weights() for layer in layers]
+        optimizer_first = [variable.numpy() for variable in parts.optimizer.variables]
+        free, weights = [], []
+        for images, labels in batches:
+            weights.append([layer.get_weights() for layer in layers])
+            free.append(step(images, labels))
+        found[f"{key}/free"] = np.array(free)
+        if reference is None:
+            for number, values in enumerate(weights):
+                for index, value in enumerate(itertools.chain.from_iterable(values)):
+                    found[f"{key}/weights/{number}/{index}"] = value
+            # How far one device goes from itself, where each weight is a rounding larger.
+            first = [[np.nextafter(value, value.dtype.type(np.inf)) for value in values] for values in first]
+            for layer, values in zip(layers, first, strict=True):
+                layer.set_weights(values)
+            for variable, value in zip(parts.optimizer.variables, optimizer_first, strict=True):
+                variable.assign(value)
+            found[f"{key}/nudged"] = np.array([step(*batch) for batch in batches])
+            continue
+        same = []
+        for number, batch in enumerate(batches):
+            values = [
+                reference[f"{key}/weights/{number}/{index}"]
+                for index in range(sum(len(part) for part in weights[number]))
+            ]
+            for layer in layers:
+                count = len(layer.get_weights())
+                layer.set_weights(values[:count])
+                values = values[count:]
+            same.append(step(*batch))
+        found[f"{key}/same"] = np.array(same)
+    return found
+
+
+def loopback_bytes():
+    line = next(
+        line for line in pathlib.Path("/proc/net/dev").read_text().splitlines() if line.strip().startswith("lo:")
+    )
+    return int(line.split(":")[1].split()[0])
+
+
+def speed(strategy):
+    """Returns seconds and bytes on the loopback device of a step, and what the model of docs/scaling.md is made of."""
+    from dsl_tf import distribution
+    from dsl_tf.configuration import TrainingConfiguration
+    from dsl_tf.data.pipeline import training_batches
+    from dsl_tf.training import construction
+    from dsl_tf.training.step import TrainingStep
+
+    found = {}
+    for kind, batch in SCALING.items():
+        size = batch(strategy.num_replicas_in_sync)
+        ways, shots = min(size // 4, CLASSES), size // min(size // 4, CLASSES)
+        configuration = TrainingConfiguration(ways=ways, shots=shots, filters=SCALED_FILTERS)
+        parts = construction.build(configuration, (SCALED_SIDE, SCALED_SIDE, 3), CLASSES, 10)
+        step = TrainingStep(construction.replicate(parts, configuration, strategy), strategy=strategy)
+        rows = distribution.worker_rows(strategy, size)
+        batches = list(training_batches(make_split(SCALED_SIDE), ways, shots, 0, rows=rows).take(2 + TIMED_STEPS))
+        seconds = []
+        for number, (images, labels) in enumerate(batches):
+            distribution.everywhere(strategy, True)
+            if number == 2:
+                before = loopback_bytes()
+            started = time.monotonic()
+            step(images, labels, size)
+            step.means()
+            seconds.append(time.monotonic() - started)
+        exchanged = (loopback_bytes() - before) / TIMED_STEPS
+        found[kind] = {
+            "batch": size,
+            "seconds": float(np.median(seconds[2:])),
+            "bytes": exchanged,
+            "parameter_bytes": sum(4 * int(np.prod(weight.shape)) for weight in parts.trainable_weights),
+            "feature_bytes": 8 * size * SCALED_FILTERS[-1],
+        }
+    return found
+
+
+def child(arguments):
+    from dsl_tf import distribution
+
+    processes, devices = DEVICES[arguments.devices]
+    if arguments.part == "speed" and devices == 1:
+        index = json.loads(os.environ["TF_CONFIG"])["task"]["index"] if processes > 1 else 0
+        cores = sorted(os.sched_getaffinity(0))
+        os.sched_setaffinity(0, {cores[index % len(cores)]})
+    kind = "multi_worker" if processes > 1 else "mirrored" if devices > 1 else "none"
+    strategy = distribution.open_strategy(kind, devices if devices > 1 else None)
+    if arguments.part == "speed":
+        found = speed(strategy)
+        if distribution.is_chief(strategy):
+            pathlib.Path(arguments.child).write_text(json.dumps(found))
+    else:
+        reference = np.load(arguments.reference) if arguments.reference else None
+        found = numbers(strategy, arguments.losses.split(","), arguments.steps, reference)
+        if distribution.is_chief(strategy):
+            np.savez(arguments.child, **found)
+    distribution.everywhere(strategy, True)
+
+
+def start(arguments, devices, output, reference=""):
+    """Runs the processes of one kind of devices to their end."""
+    processes, _ = DEVICES[devices]
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(processes)]
+    cluster = {"worker": [f"127.0.0.1:{opened.getsockname()[1]}" for opened in sockets]}
+    for opened in sockets:
+        opened.close()
+    command = [sys.executable, __file__, f"--part={arguments.part}", f"--steps={arguments.steps}"]
+    command += [f"--losses={arguments.losses}"]
+    command += [f"--devices={devices}", f"--child={output}", f"--reference={reference}"]
+    running = []
+    for index in range(processes):
+        environment = dict(os.environ)
+        if processes > 1:
+            environment["TF_CONFIG"] = json.dumps({"cluster": cluster, "task": {"type": "worker", "index": index}})
+        with open(f"{output}.{index}.log", "w") as log:
+            running.append(subprocess.Popen(command, env=environment, stdout=log, stderr=log))
+    codes = [process.wait() for process in running]
+    if any(codes):
+        sys.exit(pathlib.Path(f"{output}.0.log").read_text()[-3000:])
+
+
+def print_numbers(arguments, folder):
+    start(arguments, "one", folder / "one.npz")
+    found = {"one": np.load(folder / "one.npz")}
+    others = arguments.others.split(",")
+    for devices in others:
+        start(arguments, devices, folder / f"{devices}.npz", folder / "one.npz")
+        found[devices] = np.load(folder / f"{devices}.npz")
+    one = found["one"]
+    print(f"Largest relative difference of the loss from one device's in {arguments.steps} steps")
+    width = 11 * len(others)
+    print(f"{'':27}{'same weights':>{width}}{'free':>{width}}{'free, one':>11}{'loss of one':>18}")
+    print(f"{'':27}" + "".join(f"{name:>11}" for name in others) * 2 + f"{'nudged':>11}{'first':>9}{'last':>9}")
+    for name, precision in itertools.product(arguments.losses.split(","), PRECISIONS):
+        key = f"{name}/{precision}"
+        expected = one[f"{key}/free"]
+        differences = [np.abs(found[devices][f"{key}/same"] / expected - 1).max() for devices in others]
+        differences += [np.abs(found[devices][f"{key}/free"] / expected - 1).max() for devices in others]
+        nudged = np.abs(one[f"{key}/nudged"] / expected - 1).max()
+        print(
+            f"{name:13}{precision:14}"
+            + "".join(f"{value:11.1e}" for value in differences)
+            + f"{nudged:11.1e}{expected[0]:9.3f}{expected[-1]:9.3f}"
+        )
+
+
+def print_speed(arguments, folder):
+    print(f"{'':12}{'':8}{'batch':>6}{'s a step':>10}{'images/s':>10}{'MB a step':>11}{'computed':>10}")
+    for devices in DEVICES:
+        start(arguments, devices, folder / "speed.json")
+        for kind, found in json.loads((folder / "speed.json").read_text()).items():
+            processes = DEVICES[devices][0]
+            # A ring: all-reduce of the parameters and of the features' gradient, all-gather of the features.
+            computed = (processes - 1) * (2 * found["parameter_bytes"] + 3 * found["feature_bytes"])
+            measured = found["bytes"] if processes > 1 else 0
+            print(
+                f"{devices:12}{kind:8}{found['batch']:6}{found['seconds']:10.3f}"
+                f"{found['batch'] / found['seconds']:10.1f}{measured / 1e6:11.2f}{computed / 1e6:10.2f}",
+                flush=True,
+            )
+
+
+# Assumed, not measured: of a GPU, floating-point operations a second in the network and in float64; by the number of
+# GPUs (one node of 8, or several), bytes a second to its neighbour and seconds a collective.
+NETWORK_SPEED, FLOAT64_SPEED = 60e12, 9e12
+LINKS = {8: (200e9, 30e-6), 64: (20e9, 100e-6), 512: (20e9, 300e-6)}
+# ResNet-12 at 84 pixels: weights, operations of an image's step (three times the forward pass), widths of its 16 layers
+# of batch normalisation in all, and d.
+WEIGHTS, IMAGE_OPERATIONS, NORMALISED, DIMENSIONS = 12.4e6, 21e9, 4736, 640
+
+
+def print_model():
+    columns = ("GPUs", "batch", "a GPU", "MB sent", "network ms", "loss ms", "exchange ms", "efficiency")
+    print("".join(f"{name:>12}" for name in columns))
+    for replicas, (bandwidth, latency) in LINKS.items():
+        for batch in (512, 64 * replicas):
+            share = (replicas - 1) / replicas
+            feature_bytes = 8 * batch * DIMENSIONS
+            sent = share * (2 * 4 * WEIGHTS + 3 * feature_bytes + 2 * (3 * 8 + 2 * 4) * NORMALISED)
+            compute = batch / replicas * IMAGE_OPERATIONS / NETWORK_SPEED
+            loss = 6 * batch / replicas * batch * DIMENSIONS / FLOAT64_SPEED
+            # 32 of batch normalisation, and 8 of loss and gradients; nothing of it beside the computation.
+            exchange = sent / bandwidth + 40 * latency
+            times = [1e3 * seconds for seconds in (compute, loss, exchange)]
+            print(
+                f"{replicas:12}{batch:12}{batch / replicas:12.0f}{sent / 1e6:12.0f}"
+                + "".join(f"{value:12.1f}" for value in times)
+                + f"{times[0] / sum(times):12.0%}"
+            )
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--part", choices=("numbers", "speed", "model"), default="numbers")
+    parser.add_argument("--steps", type=int, default=50)
+    parser.add_argument("--losses", default=",".join(LOSSES))
+    parser.add_argument("--others", default=",".join(list(DEVICES)[1:]), help="what is compared with one device")
+    for name in ("devices", "child", "reference"):
+        parser.add_argument(f"--{name}", default="", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.child:
+        child(arguments)
+        return
+    if arguments.part == "model":
+        print_model()
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        print_part = print_numbers if arguments.part == "numbers" else print_speed
+        print_part(arguments, pathlib.Path(folder))
+
+
+if __name__ == "__main__":
+    main()
