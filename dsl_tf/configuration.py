@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from typing import Any
 
 from dsl_tf.errors import UserError
 
@@ -59,6 +60,7 @@ def _is_utf8(text):
     return True
 
 
+@dataclasses.dataclass(frozen=True)
 class _Checked:
     """Checks every field against its limits."""
 
@@ -221,7 +223,7 @@ class TrainingConfiguration(_Checked):
             )
 
     @property
-    def data_options(self):
+    def data_options(self) -> dict[str, Any]:
         """The arguments of `dsl_tf.data.open_splits`, by name."""
         names = (
             "dataset",
@@ -236,13 +238,13 @@ class TrainingConfiguration(_Checked):
         return {name: getattr(self, name) for name in names}
 
     @property
-    def loss_name(self):
+    def loss_name(self) -> str:
         """The losses and their integration in a word, such as `sce_direct_sum_nca`."""
         names = [name for name in (self.classification_loss, self.metric_loss) if name != "none"]
         return f"_{self.integration}_".join(names)
 
     @property
-    def schedule_epochs(self):
+    def schedule_epochs(self) -> tuple[float, tuple[float, ...]]:
         """Warm-up epochs and the epochs of the drops, given or scaled to `epochs` as 10, 80, 120 are to 160."""
         warmup = self.epochs / 16 if self.warmup_epochs is None else self.warmup_epochs
         drops = (self.epochs / 2, self.epochs * 3 / 4) if self.decay_epochs is None else self.decay_epochs

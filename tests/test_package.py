@@ -1,3 +1,4 @@
+import inspect
 import pathlib
 import shutil
 import subprocess
@@ -59,3 +60,14 @@ def test_the_commands_of_the_readme_work_from_the_source_distribution(sources):
     wanted = {"README.md", "run_train.py", "run_eval.py", "flags/glyphs.flags", "tests/data/test_folder.py"}
     wanted |= {path.relative_to(sources).as_posix() for path in (sources / "dsl_tf").rglob("*") if path.is_file()}
     assert not wanted - found
+
+
+@pytest.mark.parametrize("name", ["data", "evaluation", "losses", "models", "report", "training"])
+def test_public_functions_have_types(name):
+    package = getattr(dsl_tf, name)
+    functions = {public: getattr(package, public) for public in package.__all__}
+    for public, function in functions.items():
+        if inspect.isfunction(function):
+            signature = inspect.signature(function)
+            annotations = [signature.return_annotation, *(p.annotation for p in signature.parameters.values())]
+            assert inspect.Signature.empty not in annotations, public

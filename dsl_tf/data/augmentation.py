@@ -1,7 +1,9 @@
 """Random changes to a batch of images, each one vectorised operation, reproducible from a seed."""
 
 import math
+from collections.abc import Sequence
 
+import numpy as np
 import tensorflow as tf
 
 CROPS = ("pad", "resized", "none")
@@ -62,7 +64,14 @@ def _color_jitter(images, seed, rows, strength):
     return tf.cast(tf.clip_by_value(tf.round(images), 0, 255), tf.uint8)
 
 
-def augment(images, seed, crop="pad", flip=True, color_jitter=0.0, rows=None):
+def augment(
+    images: np.ndarray | tf.Tensor,
+    seed: np.ndarray | tf.Tensor | Sequence[int],
+    crop: str = "pad",
+    flip: bool = True,
+    color_jitter: float = 0.0,
+    rows: tuple[int, int, int] | None = None,
+) -> tf.Tensor:
     """Changes each image of a batch at random.
 
     Args:

@@ -1,16 +1,18 @@
 """Class-balanced batches: N classes, K images of each."""
 
+from collections.abc import Iterator, Sequence
+
 import numpy as np
 
 from dsl_tf.errors import UserError
 
 
-def steps_per_epoch(labels, ways, shots):
+def steps_per_epoch(labels: np.ndarray, ways: int, shots: int) -> int:
     """Returns the number of batches in an epoch: images divided by N·K, at least 1."""
     return max(len(labels) // (ways * shots), 1)
 
 
-def check_balanced(labels, class_names, ways, shots):
+def check_balanced(labels: np.ndarray, class_names: Sequence[str], ways: int, shots: int) -> None:
     """Raises a UserError where a batch of `ways` classes and `shots` images of each cannot be drawn.
 
     Args:
@@ -47,13 +49,13 @@ class BalancedBatches:
         seed: an integer.
     """
 
-    def __init__(self, labels, ways, shots, seed):
+    def __init__(self, labels: np.ndarray, ways: int, shots: int, seed: int) -> None:
         self._members = [np.flatnonzero(labels == label) for label in range(labels.max() + 1)]
         self._ways = ways
         self._shots = shots
         self._seed = seed
 
-    def iterate(self, start_step=0):
+    def iterate(self, start_step: int = 0) -> Iterator[tuple[int, np.ndarray]]:
         """Yields `(step, indices int32 [ways · shots])` from a step on, class after class."""
         random = np.random.default_rng(self._seed)
         waiting = [members[:0] for members in self._members]

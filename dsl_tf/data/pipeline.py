@@ -4,10 +4,21 @@ import tensorflow as tf
 
 from dsl_tf.data.augmentation import augment
 from dsl_tf.data.balanced import BalancedBatches, check_balanced
+from dsl_tf.data.split import Split
 from dsl_tf.data.stored_images import StoredImages
 
 
-def training_batches(split, ways, shots, seed, start_step=0, crop="pad", flip=True, color_jitter=0.0, rows=None):
+def training_batches(
+    split: Split,
+    ways: int,
+    shots: int,
+    seed: int,
+    start_step: int = 0,
+    crop: str = "pad",
+    flip: bool = True,
+    color_jitter: float = 0.0,
+    rows: tuple[int, int] | None = None,
+) -> tf.data.Dataset:
     """Makes an endless data set of class-balanced, augmented batches.
 
     Args:

@@ -1,10 +1,12 @@
 """Features of many images."""
 
+import keras
 import numpy as np
 import tensorflow as tf
 
 from dsl_tf import distribution
 from dsl_tf.data.preprocessing import normalize
+from dsl_tf.data.stored_images import StoredImages
 from dsl_tf.progress import progress_bar
 
 
@@ -24,7 +26,7 @@ def _forward_on_replicas(backbone, images, count):
     return strategy.gather(strategy.run(forward, args=(images,)), axis=0)
 
 
-def extract_features(backbone, images, batch_size=256):
+def extract_features(backbone: keras.Model, images: np.ndarray | StoredImages, batch_size: int = 256) -> np.ndarray:
     """Computes the features of images with a backbone in inference mode.
 
     In the scope of a `tf.distribute` strategy, under which the backbone was made, its devices and workers share the

@@ -1,6 +1,9 @@
 """Integrated losses: a classification loss and a metric loss on one batch, equations (6), (7) and (11)."""
 
+from typing import Any
+
 import keras
+import numpy as np
 import tensorflow as tf
 
 from dsl_tf.losses.classification import binary_cross_entropy, softmax_cross_entropy
@@ -34,7 +37,14 @@ class SumLoss(TermLoss):
         ValueError: for an unknown loss name.
     """
 
-    def __init__(self, classifier, classification="sce", metric="nca", metric_weight=1.0, **kwargs):
+    def __init__(
+        self,
+        classifier: keras.layers.Layer,
+        classification: str = "sce",
+        metric: str | None = "nca",
+        metric_weight: float = 1.0,
+        **kwargs,
+    ):
         super().__init__(**kwargs)
         _check_choice("classification", classification, CLASSIFICATION_LOSSES)
         if metric is not None:
@@ -44,7 +54,7 @@ class SumLoss(TermLoss):
         self.metric = metric
         self.metric_weight = metric_weight
 
-    def logits(self, x):
+    def logits(self, x: np.ndarray | tf.Tensor) -> tf.Tensor:
         """Returns the classifier's outputs Wᵀx + b for features `[n, d]`, float64 `[n, C]`."""
         return self._logits(x, self.classifier.kernel)
 
@@ -54,7 +64,7 @@ class SumLoss(TermLoss):
         bias = self.classifier.bias
         return logits if bias is None else logits + tf.cast(bias, tf.float64)
 
-    def metric_features(self, x, kernel):
+    def metric_features(self, x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
         """Returns the float64 features `[n, d]` that the metric loss sees: here x itself.
 
         Args:
@@ -63,7 +73,7 @@ class SumLoss(TermLoss):
         """
         return x
 
-    def terms(self, y, predictions):
+    def terms(self, y: tf.Tensor, predictions: tf.Tensor) -> dict[str, tuple[tf.Tensor, tf.Tensor | None]]:
         # Read once: TensorFlow's graph optimiser may move a second reading, one without a gradient, past the
         # optimizer's update of the kernel.
         kernel = tf.convert_to_tensor(self.classifier.kernel)
@@ -76,7 +86,7 @@ class SumLoss(TermLoss):
             terms["metric"] = (self.metric_weight * values, participates)
         return terms
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
             "classifier": keras.saving.serialize_keras_object(self.classifier),
@@ -86,7 +96,7 @@ class SumLoss(TermLoss):
         }
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: dict[str, Any]) -> "SumLoss":
         classifier = keras.saving.deserialize_keras_object(config["classifier"])
         return cls(**{**config, "classifier": classifier})
 
@@ -95,7 +105,13 @@ class _SubspaceLoss(SumLoss):
     """A sum whose metric loss sees features projected with the ridge of equation (8)."""
 
     def __init__(
-        self, classifier, classification="sce", metric="nca", epsilon=1e-3, gradient_to_kernel=False, **kwargs
+        self,
+        classifier: keras.layers.Layer,
+        classification: str = "sce",
+        metric: str | None = "nca",
+        epsilon: float = 1e-3,
+        gradient_to_kernel: bool = False,
+        **kwargs,
     ):
         super().__init__(classifier, classification, metric, **kwargs)
         self.epsilon = epsilon
@@ -108,7 +124,7 @@ class _SubspaceLoss(SumLoss):
             return projection(x, basis, epsilon=0.0)
         return projection(x, kernel, self.epsilon, self.gradient_to_kernel)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "epsilon": self.epsilon, "gradient_to_kernel": self.gradient_to_kernel}
 
 
@@ -125,7 +141,7 @@ class DirectSumLoss(_SubspaceLoss):
         ValueError: where d ≤ C: span(W) may then be the whole space, with no complement to train.
     """
 
-    def __init__(self, classifier, *args, **kwargs):
+    def __init__(self, classifier: keras.layers.Layer, *args, **kwargs):
         super().__init__(classifier, *args, **kwargs)
         if classifier.built:
             self._check_dimensions(classifier.kernel)
@@ -138,7 +154,7 @@ class DirectSumLoss(_SubspaceLoss):
                 "Use the spectral sum (SpectralSumLoss, --integration=spectral_sum) or a wider backbone."
             )
 
-    def metric_features(self, x, kernel):
+    def metric_features(self, x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
         """Returns x projected onto the complement of span(W), equation (8)."""
         self._check_dimensions(kernel)
         return self._projected(complement_projection, x, kernel)
@@ -154,7 +170,7 @@ class ClassifierSubspaceLoss(_SubspaceLoss):
         gradient_to_kernel: whether the metric loss's gradient reaches W through the projection.
     """
 
-    def metric_features(self, x, kernel):
+    def metric_features(self, x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
         """Returns x projected onto span(W)."""
         return self._projected(classifier_projection, x, kernel)
 
@@ -169,14 +185,22 @@ class SpectralSumLoss(SumLoss):
         gradient_to_kernel: whether the metric loss's gradient reaches W through the weights.
     """
 
-    def __init__(self, classifier, classification="sce", metric="nca", power=0.3, gradient_to_kernel=False, **kwargs):
+    def __init__(
+        self,
+        classifier: keras.layers.Layer,
+        classification: str = "sce",
+        metric: str | None = "nca",
+        power: float = 0.3,
+        gradient_to_kernel: bool = False,
+        **kwargs,
+    ):
         super().__init__(classifier, classification, metric, **kwargs)
         self.power = power
         self.gradient_to_kernel = gradient_to_kernel
 
-    def metric_features(self, x, kernel):
+    def metric_features(self, x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
         """Returns x weighted by 1 − λ̃ᵖ along W's left singular vectors, equation (11)."""
         return spectral_projection(x, kernel, self.power, self.gradient_to_kernel)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "power": self.power, "gradient_to_kernel": self.gradient_to_kernel}

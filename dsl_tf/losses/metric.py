@@ -16,7 +16,7 @@ from dsl_tf.losses.replicas import all_rows, first_row
 _EXCLUDED = -1e300
 
 
-def squared_distances(a, b):
+def squared_distances(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
     """Returns the squared Euclidean distances `[n, m]` between rows of `a [n, d]` and of `b [m, d]`, all float64."""
     # |a|² + |b|² − 2ab needs one matrix product and no [n, m, d] array; centred, it does not cancel far from 0.
     centre = tf.stop_gradient(tf.reduce_mean(b, axis=0))
@@ -29,7 +29,7 @@ def _log_sum_exp(scores, included):
     return tf.reduce_logsumexp(tf.where(included, scores, _EXCLUDED), axis=1)
 
 
-def nca(y, x):
+def nca(y: tf.Tensor, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """Equation (4), the NCA loss of each sample.
 
     Args:
@@ -51,7 +51,7 @@ def nca(y, x):
     return _log_sum_exp(scores, others) - _log_sum_exp(scores, partners_or_others), participates
 
 
-def prototypical(y, x):
+def prototypical(y: tf.Tensor, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """Equation (3), the prototypical loss of each sample with leave-one-out prototypes.
 
     Args:
@@ -86,7 +86,7 @@ class NCALoss(TermLoss):
     the batch takes no part in the mean.
     """
 
-    def terms(self, y, predictions):
+    def terms(self, y: tf.Tensor, predictions: tf.Tensor) -> dict[str, tuple[tf.Tensor, tf.Tensor | None]]:
         return {"metric": nca(y, predictions)}
 
 
@@ -98,5 +98,5 @@ class PrototypicalLoss(TermLoss):
     sample with no same-class partner takes no part in the mean; its class still stands as a prototype for others.
     """
 
-    def terms(self, y, predictions):
+    def terms(self, y: tf.Tensor, predictions: tf.Tensor) -> dict[str, tuple[tf.Tensor, tf.Tensor | None]]:
         return {"metric": prototypical(y, predictions)}

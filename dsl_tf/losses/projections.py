@@ -32,7 +32,12 @@ def _subspace_part(x, W, epsilon):
     return tf.matmul(tf.matmul(x, W), tf.linalg.cholesky_solve(cholesky, tf.transpose(W)))
 
 
-def complement_projection(x, W, epsilon=1e-3, gradient_to_kernel=False):
+def complement_projection(
+    x: np.ndarray | tf.Tensor,
+    W: np.ndarray | tf.Tensor,
+    epsilon: float = 1e-3,
+    gradient_to_kernel: bool = False,
+) -> tf.Tensor:
     """Projects features onto the complement of the classifier's subspace, equation (8) of the paper.
 
     Args:
@@ -51,7 +56,12 @@ def complement_projection(x, W, epsilon=1e-3, gradient_to_kernel=False):
     return tf.cast(x - _subspace_part(x, W, epsilon), dtype)
 
 
-def classifier_projection(x, W, epsilon=1e-3, gradient_to_kernel=False):
+def classifier_projection(
+    x: np.ndarray | tf.Tensor,
+    W: np.ndarray | tf.Tensor,
+    epsilon: float = 1e-3,
+    gradient_to_kernel: bool = False,
+) -> tf.Tensor:
     """Projects features onto the classifier's subspace span(W), what `complement_projection` takes away.
 
     Args and errors are those of `complement_projection`.
@@ -121,7 +131,12 @@ def _spectral_weights(gram, power, cutoff, inner):
     return weights_of(gram)
 
 
-def spectral_projection(x, W, power, gradient_to_kernel=False):
+def spectral_projection(
+    x: np.ndarray | tf.Tensor,
+    W: np.ndarray | tf.Tensor,
+    power: float,
+    gradient_to_kernel: bool = False,
+) -> tf.Tensor:
     """Reweights features by 1 − (s/s_max)^p along W's left singular vectors, equations (9) to (11) of the paper.
 
     A singular value s up to max(d, C)·eps(float32)·s_max counts as zero and leaves its direction unchanged for every

@@ -1,12 +1,15 @@
 """From one value a sample to a loss: the base that all losses share."""
 
+from typing import Any
+
 import keras
+import numpy as np
 import tensorflow as tf
 
 from dsl_tf.losses.replicas import sum_over_replicas
 
 
-def as_labels(y):
+def as_labels(y: np.ndarray | tf.Tensor) -> tf.Tensor:
     """Returns int64 labels `[n]` from labels of shape `[n]` or `[n, 1]`, in any numeric dtype."""
     # Keras would convert labels to its float type, which merges classes above 2**24 (2**8 in bfloat16). TensorFlow's
     # own losses take no smaller integers than 32 bits, in which many data sets keep theirs.
@@ -19,7 +22,12 @@ def as_labels(y):
     return y
 
 
-def reduce_values(values, participates, sample_weight, reduction):
+def reduce_values(
+    values: tf.Tensor,
+    participates: tf.Tensor | None,
+    sample_weight: tf.Tensor | None,
+    reduction: str | None,
+) -> tf.Tensor:
     """Reduces one term's values to a loss.
 
     Args:
@@ -59,16 +67,21 @@ class TermLoss(keras.losses.Loss):
     where the loss was made with `dtype="float64"`.
     """
 
-    def terms(self, y, predictions):
+    def terms(self, y: tf.Tensor, predictions: tf.Tensor) -> dict[str, tuple[tf.Tensor, tf.Tensor | None]]:
         """Returns the values of each term, before reduction."""
         raise NotImplementedError
 
-    def call(self, y_true, y_pred):
+    def call(self, y_true: np.ndarray | tf.Tensor, y_pred: np.ndarray | tf.Tensor) -> tf.Tensor:
         """Returns the sum of the terms, one value a sample."""
         terms = self.terms(as_labels(y_true), tf.convert_to_tensor(y_pred))
         return tf.add_n([reduce_values(*term, None, "none") for term in terms.values()])
 
-    def reduced_terms(self, y_true, y_pred, sample_weight=None):
+    def reduced_terms(
+        self,
+        y_true: np.ndarray | tf.Tensor,
+        y_pred: np.ndarray | tf.Tensor,
+        sample_weight: np.ndarray | tf.Tensor | None = None,
+    ) -> dict[str, tf.Tensor]:
         """Returns `{name: value}`, each term reduced as the loss's `reduction` says."""
         # Half precision would lose the differences that the losses are made of, so `dtype` can only widen.
         dtype = tf.float64 if self.dtype == "float64" else tf.float32
@@ -77,9 +90,14 @@ class TermLoss(keras.losses.Loss):
             name: tf.cast(reduce_values(*term, sample_weight, self.reduction), dtype) for name, term in terms.items()
         }
 
-    def __call__(self, y_true, y_pred, sample_weight=None):
+    def __call__(
+        self,
+        y_true: np.ndarray | tf.Tensor,
+        y_pred: np.ndarray | tf.Tensor,
+        sample_weight: np.ndarray | tf.Tensor | None = None,
+    ) -> tf.Tensor:
         with tf.name_scope(self.name):
             return tf.add_n(list(self.reduced_terms(y_true, y_pred, sample_weight).values()))
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "dtype": self.dtype}

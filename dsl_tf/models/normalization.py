@@ -14,7 +14,7 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
     images of all replicas of a `tf.distribute` strategy.
     """
 
-    def call(self, inputs, training=None, mask=None):
+    def call(self, inputs: tf.Tensor, training: bool | None = None, mask: tf.Tensor | None = None) -> tf.Tensor:
         """Returns normalised activations in the layer's compute dtype."""
         images = inputs.shape.rank == 4 and self.axis in (-1, 3) and mask is None
         # The kernel keeps statistics in float32, whatever the activations are, and does not renormalise.

@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from dsl_tf import losses, models
+from dsl_tf.configuration import TrainingConfiguration
 from dsl_tf.errors import UserError
 from dsl_tf.training.optimizer import CoupledDecaySGD, WarmupStepDecay
 
@@ -23,7 +24,7 @@ class Parts:
     optimizer: keras.optimizers.Optimizer
 
     @property
-    def trainable_weights(self):
+    def trainable_weights(self) -> list[keras.Variable]:
         """The weights that the optimizer updates."""
         classifier_weights = self.classifier.trainable_weights if self.classifier else []
         return self.backbone.trainable_weights + classifier_weights
@@ -45,7 +46,10 @@ def _build_classifier(configuration, dimensions, classes):
     return classifier
 
 
-def build_loss(configuration, classifier):
+def build_loss(
+    configuration: TrainingConfiguration,
+    classifier: keras.layers.Layer | None,
+) -> losses.reduction.TermLoss:
     """Builds the loss that a configuration names, on features.
 
     Args:
@@ -85,7 +89,13 @@ def _build_optimizer(configuration, steps_per_epoch):
     return keras.optimizers.LossScaleOptimizer(optimizer) if configuration.precision == "mixed_float16" else optimizer
 
 
-def build(configuration, image_shape, classes, steps_per_epoch, backbone=None):
+def build(
+    configuration: TrainingConfiguration,
+    image_shape: tuple[int, int, int],
+    classes: int,
+    steps_per_epoch: int,
+    backbone: keras.Model | None = None,
+) -> Parts:
     """Builds the parts of a run.
 
     Args:

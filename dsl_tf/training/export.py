@@ -1,5 +1,9 @@
 """The files that others use: the backbone for Keras, and a SavedModel for TensorFlow alone."""
 
+import pathlib
+from typing import Any
+
+import keras
 import numpy as np
 import tensorflow as tf
 from keras.export import ExportArchive
@@ -10,7 +14,7 @@ from dsl_tf.data.preprocessing import normalize, resize
 from dsl_tf.models.standard_layers import with_standard_layers
 
 
-def export_backbone(backbone, path):
+def export_backbone(backbone: keras.Model, path: pathlib.Path) -> None:
     """Saves a backbone as a `.keras` file that Keras loads without this package.
 
     Args:
@@ -21,7 +25,7 @@ def export_backbone(backbone, path):
         with_standard_layers(backbone).save(beside)
 
 
-def export_saved_model(backbone, path):
+def export_saved_model(backbone: keras.Model, path: pathlib.Path) -> None:
     """Saves a SavedModel that maps photographs to features, resizing and normalisation inside.
 
     Its signature `serving_default` takes `images`, uint8 `[n, height, width, 3]` of any size, and returns
@@ -45,7 +49,7 @@ def export_saved_model(backbone, path):
         archive.write_out(str(beside), verbose=False)
 
 
-def export_statistics(classifier, feature_mean, path):
+def export_statistics(classifier: keras.layers.Layer | None, feature_mean: np.ndarray, path: pathlib.Path) -> None:
     """Saves what evaluation needs of training: the mean feature, and the classifier if there is one.
 
     Args:
@@ -53,7 +57,7 @@ def export_statistics(classifier, feature_mean, path):
         feature_mean: the mean of the training features `[d]`.
         path: a `pathlib.Path` ending in `.npz`; its arrays are `feature_mean` and `kernel [d, C]`, `bias [C]`.
     """
-    arrays = {"feature_mean": np.asarray(feature_mean, np.float32)}
+    arrays: dict[str, Any] = {"feature_mean": np.asarray(feature_mean, np.float32)}
     if classifier is not None:
         arrays["kernel"] = np.asarray(tf.convert_to_tensor(classifier.kernel))
         arrays["bias"] = np.asarray(tf.convert_to_tensor(classifier.bias))

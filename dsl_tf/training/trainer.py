@@ -4,6 +4,7 @@ import contextlib
 import os
 import pathlib
 import platform
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -11,9 +12,10 @@ from absl import logging
 
 import dsl_tf
 from dsl_tf import distribution, evaluation, flagfiles, provenance, run_directory
+from dsl_tf.configuration import TrainingConfiguration
 from dsl_tf.data import sources
 from dsl_tf.data.balanced import check_balanced, steps_per_epoch
-from dsl_tf.data.split import SPLITS
+from dsl_tf.data.split import SPLITS, Split
 from dsl_tf.errors import UserError
 from dsl_tf.evaluation.subjects import run_features
 from dsl_tf.training import construction
@@ -24,7 +26,7 @@ from dsl_tf.training.loop import few_shot_arguments, run_epochs
 from dsl_tf.training.step import TrainingStep
 
 
-def load_splits(configuration):
+def load_splits(configuration: TrainingConfiguration) -> dict[str, Split]:
     """Loads the splits of a configuration's data set; val and test may be missing, train may not.
 
     Returns:
@@ -102,7 +104,7 @@ def _test(configuration, parts, splits, feature_mean, directory):
             lams = evaluation.choose_lams(val_features, splits["val"].labels, **arguments)
         else:
             logging.warning("No val split to choose LaplacianShot's λ on: going on with 0.7.")
-    results = {
+    results: dict[str, Any] = {
         "accuracies": evaluation.few_shot_accuracies(
             features,
             split.labels,
@@ -120,7 +122,11 @@ def _test(configuration, parts, splits, feature_mean, directory):
     return results
 
 
-def train(configuration, splits=None, backbone=None):
+def train(
+    configuration: TrainingConfiguration,
+    splits: dict[str, Split] | None = None,
+    backbone: keras.Model | None = None,
+) -> dict[str, Any]:
     """Trains a backbone, or goes on where an interrupted run stopped, and evaluates it on unseen classes.
 
     On several devices the batch is divided among them, and the numbers are those of one device but for rounding. Of
@@ -153,11 +159,7 @@ def train(configuration, splits=None, backbone=None):
     with distribution.lost_workers_told(strategy):
         if distribution.is_chief(strategy):
             return _train_and_write(configuration, splits, backbone, strategy)
-        with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere), Interruption() as interruption:
-            directory = pathlib.Path(configuration.output_dir)
-            if not distribution.everywhere(strategy, True):
-                return run_directory.read_results(directory)
-            return _train(configuration, splits, backbone, directory, interruption, strategy)
+        return _train_beside(configuration, splits, backbone, strategy)
 
 
 def _train_and_write(configuration, splits, backbone, strategy):
@@ -176,6 +178,15 @@ def _train_and_write(configuration, splits, backbone, strategy):
     distribution.everywhere(strategy, False)
     print(f"The run in {str(directory)!r} is complete.")
     return results
+
+
+def _train_beside(configuration, splits, backbone, strategy):
+    """What the other workers do: all but writing and speaking."""
+    directory = pathlib.Path(configuration.output_dir)
+    with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere), Interruption() as interruption:
+        if not distribution.everywhere(strategy, True):
+            return run_directory.read_results(directory)
+        return _train(configuration, splits, backbone, directory, interruption, strategy)
 
 
 def _train(configuration, splits, backbone, directory, interruption, strategy):
