@@ -73,7 +73,7 @@ def test_the_python_samples_of_a_page_run_one_after_the_other(page, finished_run
 
 @pytest.mark.parametrize("command", commands())
 def test_the_commands_have_flags_and_scripts_that_exist(command):
-    arguments = shlex.split(command.partition(" > ")[0])[1:]
+    arguments = shlex.split(command.partition(" > ")[0], comments=True)[1:]
     if arguments[0] not in ("-m", *WITH_OUR_FLAGS):
         assert (PROJECT / arguments[0]).is_file()
         return
