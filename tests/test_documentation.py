@@ -31,7 +31,9 @@ def blocks(page, language):
 
 def commands():
     """The shell commands of all pages that start this project's scripts or modules."""
-    lines = [(page, line) for page in PAGES for block in blocks(page, "shell") for line in block.splitlines()]
+    # As the shell does: a backslash joins its line and the next.
+    shell = [(page, block.replace("\\\n", "")) for page in PAGES for block in blocks(page, "shell")]
+    lines = [(page, line) for page, block in shell for line in block.splitlines()]
     ours = re.compile(r"python (\S+\.py|-m dsl_tf\.)")
     return [pytest.param(line, id=f"{name_of(page)}: {line}") for page, line in lines if ours.match(line)]
 
