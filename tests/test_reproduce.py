@@ -59,7 +59,7 @@ def test_a_table_is_planned_whole(table):
 
 def test_the_parts_of_the_study_share_directories_for_the_same_runs_alone():
     flags_of = {}
-    for part in sorted(PROJECT.glob("flags/study/[1-7]*.flags")):
+    for part in sorted(PROJECT.glob("flags/study/[1-8]*.flags")):
         printed = reproduce(f"--flagfile=flags/study/{part.name}", "--data_dir=DIR", "--print_commands")
         assert printed.returncode == 0, printed.stderr
         for line in printed.stdout.splitlines():
@@ -68,7 +68,7 @@ def test_the_parts_of_the_study_share_directories_for_the_same_runs_alone():
             (output_dir,) = (flag for flag in flags if flag.startswith("--output_dir="))
             assert output_dir.startswith("--output_dir=runs/study/")
             assert flags_of.setdefault(output_dir, set(flags)) == set(flags)
-    assert len(flags_of) == 54
+    assert len(flags_of) == 69
 
 
 def test_what_two_tables_share_is_planned_once():
