@@ -66,18 +66,24 @@ def _run(configuration_class, action, without=()):
     app.run(main, flags_parser=_parse)
 
 
+def _is_chief(configuration):
+    """Returns whether this process is the one that writes and speaks."""
+    from dsl_tf import distribution
+
+    return distribution.is_chief(distribution.open_strategy(configuration.distribution, configuration.virtual_devices))
+
+
 def train():
     """Runs a training as the command line says."""
 
     def action(configuration):
         # Here and not above, so that --help and a wrong flag do not wait for TensorFlow.
-        from dsl_tf import distribution
         from dsl_tf.report import results_summary
         from dsl_tf.training import train
 
         _quieten()
         results = train(configuration)
-        if distribution.is_chief(distribution.open_strategy(configuration.distribution, configuration.virtual_devices)):
+        if _is_chief(configuration):
             print(results_summary(results, configuration.output_dir))
 
     _run(TrainingConfiguration, action)
@@ -87,7 +93,6 @@ def evaluate():
     """Runs an evaluation as the command line says."""
 
     def action(configuration):
-        from dsl_tf import distribution
         from dsl_tf.evaluation.run import evaluate
         from dsl_tf.report.evaluation import evaluation_report, evaluation_text, write_evaluation
 
@@ -95,9 +100,7 @@ def evaluate():
         # Progress and notes would be in the way of whoever reads the JSON.
         with contextlib.redirect_stdout(sys.stderr) if configuration.json else contextlib.nullcontext():
             evaluation = evaluate(configuration)
-            if not distribution.is_chief(
-                distribution.open_strategy(configuration.distribution, configuration.virtual_devices)
-            ):
+            if not _is_chief(configuration):
                 return
             written = write_evaluation(evaluation, configuration.output_dir)
         if configuration.json:
