@@ -2,8 +2,9 @@
 
 Starts one process, one with 2 and 4 logical devices, and 2 and 4 worker processes. `--part=numbers` trains 50 steps of
 each loss in each precision, once each on its own ("free") and once from the one device's weights at every step ("same
-weights"); `--part=speed` times steps, each worker on one core, and counts the bytes on the loopback device;
-`--part=model` computes steps of ResNet-12 on many GPUs.
+weights"), and one device also with the rows of each batch in other orders ("reordered"); `--part=speed` times steps,
+each worker on one core, and counts the bytes on the loopback device; `--part=model` computes steps of ResNet-12 on many
+GPUs.
 
 Run: python benchmarks/distribution.py [--part=numbers] [--steps=50]
 """
@@ -34,7 +35,9 @@ LOSSES = {
     "direct sum": {"integration": "direct_sum"},
     "spectral sum": {"integration": "spectral_sum"},
 }
-PRECISIONS = ("float64", "float32", "mixed_bfloat16")
+PRECISIONS = ("float64", "float32", "mixed_bfloat16", "mixed_float16")
+# How many other orders of each batch's rows one device is compared with itself in.
+ORDERS = 4
 SCALING = {"strong": lambda replicas: 64, "weak": lambda replicas: 32 * replicas}
 SCALED_FILTERS, SCALED_SIDE, TIMED_STEPS = (16, 32, 64, 128), 32, 6
 
@@ -124,8 +127,37 @@ def float32_step(parts, strategy, size):
     return step
 
 
+def weights_of(layers):
+    return [value for layer in layers for value in layer.get_weights()]
+
+
+def set_weights(layers, values):
+    values = iter(values)
+    for layer in layers:
+        layer.set_weights(list(itertools.islice(values, len(layer.get_weights()))))
+
+
+def losses_from(weights, layers, step, batches):
+    """Returns the loss of each batch, from given weights at each step."""
+    found = []
+    for values, batch in zip(weights, batches, strict=True):
+        set_weights(layers, values)
+        found.append(step(*batch))
+    return np.array(found)
+
+
+def in_another_order(batches, order):
+    """The same batches, the rows of each in an order of its own."""
+    for number, (images, labels) in enumerate(batches):
+        rows = np.random.default_rng((order, number)).permutation(len(labels))
+        yield images.numpy()[rows], labels.numpy()[rows]
+
+
 def numbers(strategy, losses, steps, reference):
-    """Returns the losses of all steps, by loss and precision, and those from the reference's weights or the weights."""
+    """Returns the losses of all steps by loss and precision, each training on its own and from the reference's weights.
+
+    Without a reference also what becomes one: the weights at each step, and the losses with the rows in other orders.
+    """
     from dsl_tf import distribution
     from dsl_tf.configuration import TrainingConfiguration
     from dsl_tf.data.pipeline import training_batches
@@ -153,37 +185,34 @@ def numbers(strategy, losses, steps, reference):
         step = (float64_step if precision == "float64" else float32_step)(parts, strategy, size)
         layers = [parts.backbone] + ([parts.classifier] if parts.classifier is not None else [])
         key = f"{name}/{precision}"
-        first = [layer.get_weights() for layer in layers]
         optimizer_first = [variable.numpy() for variable in parts.optimizer.variables]
         free, weights = [], []
-        for images, labels in batches:
-            weights.append([layer.get_weights() for layer in layers])
-            free.append(step(images, labels))
+        for batch in batches:
+            weights.append(weights_of(layers))
+            free.append(step(*batch))
         found[f"{key}/free"] = np.array(free)
-        if reference is None:
-            for number, values in enumerate(weights):
-                for index, value in enumerate(itertools.chain.from_iterable(values)):
-                    found[f"{key}/weights/{number}/{index}"] = value
-            # How far one device goes from itself, where each weight is a rounding larger.
-            first = [[np.nextafter(value, value.dtype.type(np.inf)) for value in values] for values in first]
-            for layer, values in zip(layers, first, strict=True):
-                layer.set_weights(values)
+        if precision == "mixed_float16":
+            # Each skipped step halves the scale, and it first grows after 2,000 steps.
+            optimizer = parts.optimizer
+            scale = float(np.array(optimizer.dynamic_scale))
+            found[f"{key}/skipped"] = round(np.log2(optimizer.initial_scale / scale))
+        if reference is not None:
+            weights = [
+                [reference[f"{key}/weights/{number}/{index}"] for index in range(len(values))]
+                for number, values in enumerate(weights)
+            ]
+            found[f"{key}/same"] = losses_from(weights, layers, step, batches)
+            continue
+        for number, values in enumerate(weights):
+            for index, value in enumerate(values):
+                found[f"{key}/weights/{number}/{index}"] = value
+        for order in range(ORDERS):
+            others = list(in_another_order(batches, order))
+            found[f"{key}/same/{order}"] = losses_from(weights, layers, step, others)
+            set_weights(layers, weights[0])
             for variable, value in zip(parts.optimizer.variables, optimizer_first, strict=True):
                 variable.assign(value)
-            found[f"{key}/nudged"] = np.array([step(*batch) for batch in batches])
-            continue
-        same = []
-        for number, batch in enumerate(batches):
-            values = [
-                reference[f"{key}/weights/{number}/{index}"]
-                for index in range(sum(len(part) for part in weights[number]))
-            ]
-            for layer in layers:
-                count = len(layer.get_weights())
-                layer.set_weights(values[:count])
-                values = values[count:]
-            same.append(step(*batch))
-        found[f"{key}/same"] = np.array(same)
+            found[f"{key}/free/{order}"] = np.array([step(*batch) for batch in others])
     return found
 
 
@@ -284,20 +313,26 @@ def print_numbers(arguments, folder):
         found[devices] = np.load(folder / f"{devices}.npz")
     one = found["one"]
     print(f"Largest relative difference of the loss from one device's in {arguments.steps} steps")
-    width = 11 * len(others)
-    print(f"{'':27}{'same weights':>{width}}{'free':>{width}}{'free, one':>11}{'loss of one':>18}")
-    print(f"{'':27}" + "".join(f"{name:>11}" for name in others) * 2 + f"{'nudged':>11}{'first':>9}{'last':>9}")
+    columns = [*others, "reordered"]
+    width = 11 * len(columns)
+    print(f"{'':27}{'same weights':>{width}}{'free':>{width}}{'loss of one':>18}")
+    print(f"{'':27}" + "".join(f"{name:>11}" for name in columns) * 2 + f"{'first':>9}{'last':>9}")
     for name, precision in itertools.product(arguments.losses.split(","), PRECISIONS):
         key = f"{name}/{precision}"
         expected = one[f"{key}/free"]
-        differences = [np.abs(found[devices][f"{key}/same"] / expected - 1).max() for devices in others]
-        differences += [np.abs(found[devices][f"{key}/free"] / expected - 1).max() for devices in others]
-        nudged = np.abs(one[f"{key}/nudged"] / expected - 1).max()
+        differences = []
+        for kind in ("same", "free"):
+            compared = [[found[devices][f"{key}/{kind}"]] for devices in others]
+            compared.append([one[f"{key}/{kind}/{order}"] for order in range(ORDERS)])
+            differences += [np.abs(np.array(losses) / expected - 1).max() for losses in compared]
         print(
             f"{name:13}{precision:14}"
             + "".join(f"{value:11.1e}" for value in differences)
-            + f"{nudged:11.1e}{expected[0]:9.3f}{expected[-1]:9.3f}"
+            + f"{expected[0]:9.3f}{expected[-1]:9.3f}"
         )
+    for name in arguments.losses.split(","):
+        skipped = ", ".join(f"{devices} {found[devices][f'{name}/mixed_float16/skipped']}" for devices in found)
+        print(f"mixed_float16, steps that {name} skipped: {skipped}")
 
 
 def print_speed(arguments, folder):
