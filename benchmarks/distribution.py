@@ -3,8 +3,8 @@
 Starts one process, one with 2 and 4 logical devices, and 2 and 4 worker processes. `--part=numbers` trains 50 steps of
 each loss in each precision, once each on its own ("free") and once from the one device's weights at every step ("same
 weights"), and one device also with the rows of each batch in other orders ("reordered"); `--part=speed` times steps,
-each worker on one core, and counts the bytes on the loopback device; `--part=model` computes steps of ResNet-12 on many
-GPUs.
+each worker on one core, measures by how much they raise the chief's memory, and counts the bytes on the loopback
+device; `--part=model` computes steps of ResNet-12 on many GPUs.
 
 Run: python benchmarks/distribution.py [--part=numbers] [--steps=50]
 """
@@ -38,7 +38,7 @@ LOSSES = {
 PRECISIONS = ("float64", "float32", "mixed_bfloat16", "mixed_float16")
 # How many other orders of each batch's rows one device is compared with itself in.
 ORDERS = 4
-SCALING = {"strong": lambda replicas: 64, "weak": lambda replicas: 32 * replicas}
+SCALING = {"strong": lambda replicas: 256, "weak": lambda replicas: 64 * replicas}
 SCALED_FILTERS, SCALED_SIDE, TIMED_STEPS = (16, 32, 64, 128), 32, 6
 
 
@@ -223,41 +223,45 @@ def loopback_bytes():
     return int(line.split(":")[1].split()[0])
 
 
-def speed(strategy):
-    """Returns seconds and bytes on the loopback device of a step, and what the model of docs/scaling.md is made of."""
+def memory(kind):
+    """Returns bytes of memory of this process: resident ("VmRSS"), or resident at most ("VmHWM")."""
+    status = pathlib.Path("/proc/self/status").read_text()
+    return 1024 * int(next(line for line in status.splitlines() if line.startswith(kind)).split()[1])
+
+
+def speed(strategy, size):
+    """Returns seconds, memory and bytes on the loopback device of a step with a batch of `size`."""
     from dsl_tf import distribution
     from dsl_tf.configuration import TrainingConfiguration
     from dsl_tf.data.pipeline import training_batches
     from dsl_tf.training import construction
     from dsl_tf.training.step import TrainingStep
 
-    found = {}
-    for kind, batch in SCALING.items():
-        size = batch(strategy.num_replicas_in_sync)
-        ways, shots = min(size // 4, CLASSES), size // min(size // 4, CLASSES)
-        configuration = TrainingConfiguration(ways=ways, shots=shots, filters=SCALED_FILTERS)
-        parts = construction.build(configuration, (SCALED_SIDE, SCALED_SIDE, 3), CLASSES, 10)
-        step = TrainingStep(construction.replicate(parts, configuration, strategy), strategy=strategy)
-        rows = distribution.worker_rows(strategy, size)
-        batches = list(training_batches(make_split(SCALED_SIDE), ways, shots, 0, rows=rows).take(2 + TIMED_STEPS))
-        seconds = []
-        for number, (images, labels) in enumerate(batches):
-            distribution.everywhere(strategy, True)
-            if number == 2:
-                before = loopback_bytes()
-            started = time.monotonic()
-            step(images, labels, size)
-            step.means()
-            seconds.append(time.monotonic() - started)
-        exchanged = (loopback_bytes() - before) / TIMED_STEPS
-        found[kind] = {
-            "batch": size,
-            "seconds": float(np.median(seconds[2:])),
-            "bytes": exchanged,
-            "parameter_bytes": sum(4 * int(np.prod(weight.shape)) for weight in parts.trainable_weights),
-            "feature_bytes": 8 * size * SCALED_FILTERS[-1],
-        }
-    return found
+    ways, shots = min(size // 4, CLASSES), size // min(size // 4, CLASSES)
+    configuration = TrainingConfiguration(ways=ways, shots=shots, filters=SCALED_FILTERS)
+    parts = construction.build(configuration, (SCALED_SIDE, SCALED_SIDE, 3), CLASSES, 10)
+    step = TrainingStep(construction.replicate(parts, configuration, strategy), strategy=strategy)
+    rows = distribution.worker_rows(strategy, size)
+    batches = list(training_batches(make_split(SCALED_SIDE), ways, shots, 0, rows=rows).take(2 + TIMED_STEPS))
+    seconds = []
+    # So that what imports and data once took does not hide what steps take.
+    pathlib.Path("/proc/self/clear_refs").write_text("5")
+    resident = memory("VmRSS")
+    for number, (images, labels) in enumerate(batches):
+        distribution.everywhere(strategy, True)
+        if number == 2:
+            before = loopback_bytes()
+        started = time.monotonic()
+        step(images, labels, size)
+        step.means()
+        seconds.append(time.monotonic() - started)
+    return {
+        "seconds": float(np.median(seconds[2:])),
+        "memory": memory("VmHWM") - resident,
+        "bytes": (loopback_bytes() - before) / TIMED_STEPS,
+        "parameter_bytes": sum(4 * int(np.prod(weight.shape)) for weight in parts.trainable_weights),
+        "feature_bytes": 8 * size * SCALED_FILTERS[-1],
+    }
 
 
 def child(arguments):
@@ -271,7 +275,7 @@ def child(arguments):
     kind = "multi_worker" if processes > 1 else "mirrored" if devices > 1 else "none"
     strategy = distribution.open_strategy(kind, devices if devices > 1 else None)
     if arguments.part == "speed":
-        found = speed(strategy)
+        found = speed(strategy, arguments.batch)
         if distribution.is_chief(strategy):
             pathlib.Path(arguments.child).write_text(json.dumps(found))
     else:
@@ -282,7 +286,7 @@ def child(arguments):
     distribution.everywhere(strategy, True)
 
 
-def start(arguments, devices, output, reference=""):
+def start(arguments, devices, output, reference="", batch=0):
     """Runs the processes of one kind of devices to their end."""
     processes, _ = DEVICES[devices]
     sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(processes)]
@@ -291,7 +295,7 @@ def start(arguments, devices, output, reference=""):
         opened.close()
     command = [sys.executable, __file__, f"--part={arguments.part}", f"--steps={arguments.steps}"]
     command += [f"--losses={arguments.losses}"]
-    command += [f"--devices={devices}", f"--child={output}", f"--reference={reference}"]
+    command += [f"--devices={devices}", f"--child={output}", f"--reference={reference}", f"--batch={batch}"]
     running = []
     for index in range(processes):
         environment = dict(os.environ)
@@ -336,19 +340,19 @@ def print_numbers(arguments, folder):
 
 
 def print_speed(arguments, folder):
-    print(f"{'':12}{'':8}{'batch':>6}{'s a step':>10}{'images/s':>10}{'MB a step':>11}{'computed':>10}")
-    for devices in DEVICES:
-        start(arguments, devices, folder / "speed.json")
-        for kind, found in json.loads((folder / "speed.json").read_text()).items():
-            processes = DEVICES[devices][0]
-            # A ring: all-reduce of the parameters and of the features' gradient, all-gather of the features.
-            computed = (processes - 1) * (2 * found["parameter_bytes"] + 3 * found["feature_bytes"])
-            measured = found["bytes"] if processes > 1 else 0
-            print(
-                f"{devices:12}{kind:8}{found['batch']:6}{found['seconds']:10.3f}"
-                f"{found['batch'] / found['seconds']:10.1f}{measured / 1e6:11.2f}{computed / 1e6:10.2f}",
-                flush=True,
-            )
+    print(f"{'':19}{'batch':>6}{'s a step':>10}{'images/s':>10}{'MB memory':>11}{'MB a step':>11}{'computed':>10}")
+    for kind, (devices, (processes, replicas)) in itertools.product(SCALING, DEVICES.items()):
+        batch = SCALING[kind](processes * replicas)
+        start(arguments, devices, folder / "speed.json", batch=batch)
+        found = json.loads((folder / "speed.json").read_text())
+        # A ring: all-reduce of the parameters and of the features' gradient, all-gather of the features.
+        computed = (processes - 1) * (2 * found["parameter_bytes"] + 3 * found["feature_bytes"])
+        measured = found["bytes"] if processes > 1 else 0
+        print(
+            f"{kind:8}{devices:11}{batch:6}{found['seconds']:10.3f}{batch / found['seconds']:10.1f}"
+            f"{found['memory'] / 1e6:11.0f}{measured / 1e6:11.2f}{computed / 1e6:10.2f}",
+            flush=True,
+        )
 
 
 # Assumed, not measured: of a GPU, floating-point operations a second in the network and in float64; by the number of
@@ -388,6 +392,7 @@ def main():
     parser.add_argument("--others", default=",".join(list(DEVICES)[1:]), help="what is compared with one device")
     for name in ("devices", "child", "reference"):
         parser.add_argument(f"--{name}", default="", help=argparse.SUPPRESS)
+    parser.add_argument("--batch", type=int, default=0, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.child:
         child(arguments)
