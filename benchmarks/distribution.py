@@ -4,9 +4,11 @@ Starts one process, one with 2 and 4 logical devices, and 2 and 4 worker process
 each loss in each precision, once each on its own ("free") and once from the one device's weights at every step ("same
 weights"), and one device also with the rows of each batch in other orders ("reordered"); `--part=speed` times steps,
 each worker on one core, measures by how much they raise the chief's memory, and counts the bytes on the loopback
-device; `--part=model` computes steps of ResNet-12 on many GPUs.
+device; `--part=failures` signals one of two workers that train and waits for the other; `--part=model` computes steps
+of ResNet-12 on many GPUs.
 
 Run: python benchmarks/distribution.py [--part=numbers] [--steps=50]
+     python benchmarks/distribution.py --part=failures [--signals=SIGKILL,SIGSTOP,SIGTERM]
 """
 
 import argparse
@@ -14,6 +16,7 @@ import itertools
 import json
 import os
 import pathlib
+import signal
 import socket
 import subprocess
 import sys
@@ -39,6 +42,20 @@ PRECISIONS = ("float64", "float32", "mixed_bfloat16", "mixed_float16")
 # How many other orders of each batch's rows one device is compared with itself in.
 ORDERS = 4
 SCALING = {"strong": lambda replicas: 256, "weak": lambda replicas: 64 * replicas}
+# How often each is sent to each of two workers; those that only fall silent are given up by the clock.
+SIGNALS = {"SIGKILL": 3, "SIGSTOP": 1, "SIGTERM": 1}
+FAILING_RUN = (
+    "--distribution=multi_worker",
+    "--dataset=glyphs",
+    "--filters=8,16,32,128",
+    "--ways=8",
+    "--shots=3",
+    "--epochs=1000",
+    "--validate_every=1000",
+    "--log_every=1",
+    "--checkpoint_minutes=0.05",
+)
+PATIENCE = 100
 SCALED_FILTERS, SCALED_SIDE, TIMED_STEPS = (16, 32, 64, 128), 32, 6
 
 
@@ -286,24 +303,27 @@ def child(arguments):
     distribution.everywhere(strategy, True)
 
 
-def start(arguments, devices, output, reference="", batch=0):
-    """Runs the processes of one kind of devices to their end."""
-    processes, _ = DEVICES[devices]
+def launch(command, processes, output):
+    """Starts the processes of a command, as workers where they are several; what each prints goes to a file."""
     sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(processes)]
     cluster = {"worker": [f"127.0.0.1:{opened.getsockname()[1]}" for opened in sockets]}
     for opened in sockets:
         opened.close()
-    command = [sys.executable, __file__, f"--part={arguments.part}", f"--steps={arguments.steps}"]
-    command += [f"--losses={arguments.losses}"]
-    command += [f"--devices={devices}", f"--child={output}", f"--reference={reference}", f"--batch={batch}"]
     running = []
     for index in range(processes):
         environment = dict(os.environ)
         if processes > 1:
             environment["TF_CONFIG"] = json.dumps({"cluster": cluster, "task": {"type": "worker", "index": index}})
         with open(f"{output}.{index}.log", "w") as log:
-            running.append(subprocess.Popen(command, env=environment, stdout=log, stderr=log))
-    codes = [process.wait() for process in running]
+            running.append(subprocess.Popen([sys.executable, *command], env=environment, stdout=log, stderr=log))
+    return running
+
+
+def start(arguments, devices, output, reference="", batch=0):
+    """Runs the processes of one kind of devices to their end."""
+    command = [__file__, f"--part={arguments.part}", f"--steps={arguments.steps}", f"--losses={arguments.losses}"]
+    command += [f"--devices={devices}", f"--child={output}", f"--reference={reference}", f"--batch={batch}"]
+    codes = [process.wait() for process in launch(command, DEVICES[devices][0], output)]
     if any(codes):
         sys.exit(pathlib.Path(f"{output}.0.log").read_text()[-3000:])
 
@@ -355,6 +375,65 @@ def print_speed(arguments, folder):
         )
 
 
+def seconds_until(condition, started):
+    """Returns how long after `started` a condition holds, or None where it does not within PATIENCE."""
+    while not condition():
+        if time.monotonic() - started > PATIENCE:
+            return None
+        time.sleep(0.02)
+    return time.monotonic() - started
+
+
+def failure(name, index, directory):
+    """Signals one of two workers that train, and returns what the other did and what they left."""
+    program = pathlib.Path(__file__).parents[1] / "run_train.py"
+    running = launch([program, *FAILING_RUN, f"--output_dir={directory}"], 2, directory)
+    log = pathlib.Path(f"{directory}.{1 - index}.log")
+    metrics = directory / "metrics.jsonl"
+
+    def steps():
+        return len(metrics.read_text().splitlines()) if metrics.exists() else 0
+
+    def checkpoints():
+        return [int(path.name.removeprefix("ckpt-")) for path in (directory / "checkpoints").glob("ckpt-*")]
+
+    def any_ended():
+        return any(process.poll() is not None for process in running)
+
+    try:
+        trained = seconds_until(lambda: any_ended() or steps() > 20 and checkpoints(), time.monotonic())
+        if trained is None or any_ended():
+            sys.exit(f"The workers did not train: {log.read_text()[-3000:]}")
+        running[index].send_signal(getattr(signal, name))
+        started, other = time.monotonic(), running[1 - index]
+        told = seconds_until(lambda: "error: " in log.read_text() or other.poll() is not None, started)
+        told = told if "error: " in log.read_text() else None
+        ended = seconds_until(lambda: other.poll() is not None, started)
+    finally:
+        for process in running:
+            process.kill()
+            process.wait()
+    return {"told": told, "ended": ended, "code": other.returncode, "step": steps(), "saved": max(checkpoints())}
+
+
+def print_failures(arguments, folder):
+    print(f"{'signal':10}{'to':10}{'times':>6}{'s to error:':>14}{'s to end':>14}{'code':>6}{'step':>14}{'saved':>14}")
+    for name in arguments.signals.split(","):
+        for index, receiver in ((1, "second"), (0, "chief")):
+            found = [failure(name, index, folder / f"{name}{index}{number}") for number in range(SIGNALS[name])]
+            columns = []
+            for key, format_as, width in (
+                ("told", ".1f", 14),
+                ("ended", ".1f", 14),
+                ("code", "d", 6),
+                ("step", "d", 14),
+                ("saved", "d", 14),
+            ):
+                values = sorted({format(one[key], format_as) for one in found if one[key] is not None}, key=float)
+                columns.append(f"{' to '.join(dict.fromkeys([values[0], values[-1]])) if values else '-':>{width}}")
+            print(f"{name:10}{receiver:10}{len(found):6}{''.join(columns)}", flush=True)
+
+
 # Assumed, not measured: of a GPU, floating-point operations a second in the network and in float64; by the number of
 # GPUs (one node of 8, or several), bytes a second to its neighbour and seconds a collective.
 NETWORK_SPEED, FLOAT64_SPEED = 60e12, 9e12
@@ -386,10 +465,11 @@ def print_model():
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--part", choices=("numbers", "speed", "model"), default="numbers")
+    parser.add_argument("--part", choices=("numbers", "speed", "failures", "model"), default="numbers")
     parser.add_argument("--steps", type=int, default=50)
     parser.add_argument("--losses", default=",".join(LOSSES))
     parser.add_argument("--others", default=",".join(list(DEVICES)[1:]), help="what is compared with one device")
+    parser.add_argument("--signals", default=",".join(SIGNALS), help="what workers get")
     for name in ("devices", "child", "reference"):
         parser.add_argument(f"--{name}", default="", help=argparse.SUPPRESS)
     parser.add_argument("--batch", type=int, default=0, help=argparse.SUPPRESS)
@@ -401,8 +481,8 @@ def main():
         print_model()
         return
     with tempfile.TemporaryDirectory() as folder:
-        print_part = print_numbers if arguments.part == "numbers" else print_speed
-        print_part(arguments, pathlib.Path(folder))
+        parts = {"numbers": print_numbers, "speed": print_speed, "failures": print_failures}
+        parts[arguments.part](arguments, pathlib.Path(folder))
 
 
 if __name__ == "__main__":
