@@ -1,6 +1,8 @@
 import keras
 import pytest
 
+from tests.images import write_striped_folders
+
 
 @pytest.fixture
 def policy(request):
@@ -9,3 +11,11 @@ def policy(request):
     keras.config.set_dtype_policy(request.param)
     yield request.param
     keras.config.set_dtype_policy(before)
+
+
+@pytest.fixture(scope="module")
+def data_dir(tmp_path_factory):
+    """The striped classes as folders of PNG files."""
+    folder = tmp_path_factory.mktemp("data")
+    write_striped_folders(folder)
+    return folder

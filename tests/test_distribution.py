@@ -14,7 +14,7 @@ import tensorflow as tf
 from dsl_tf import distribution
 from dsl_tf.errors import UserError
 from dsl_tf.evaluation import extract_features
-from tests.images import striped_split, tiny_backbone, tiny_configuration, write_striped_folders
+from tests.images import striped_split, tiny_backbone, tiny_configuration
 from tests.workers import end, start, start_workers
 
 PROGRAM = ("-m", "tests.replicas_program")
@@ -107,13 +107,6 @@ def steps(directory):
 
 
 @pytest.fixture(scope="module")
-def data_dir(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("data")
-    write_striped_folders(folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
 def one_device(data_dir, tmp_path_factory):
     directory = tmp_path_factory.mktemp("one")
     ((code, output),) = end(
@@ -123,13 +116,16 @@ def one_device(data_dir, tmp_path_factory):
     return directory
 
 
+def trained_weights(directory):
+    return tf.keras.models.load_model(directory / "backbone.keras").get_weights()
+
+
 def assert_same_run(directory, other):
     for ours, theirs in zip(steps(directory), steps(other), strict=True):
         assert ours["step"] == theirs["step"]
         for name in ("loss", "classification_loss", "metric_loss"):
             assert ours[name] == pytest.approx(theirs[name], rel=1e-3), (ours["step"], name)
-    weights = [tf.keras.models.load_model(run / "backbone.keras").get_weights() for run in (directory, other)]
-    for ours, theirs in zip(*weights, strict=True):
+    for ours, theirs in zip(trained_weights(directory), trained_weights(other), strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-2, atol=1e-3)
     served = tf.saved_model.load(str(directory / "saved_model")).signatures["serving_default"]
     assert served(images=tf.zeros([1, 9, 9, 3], tf.uint8))["features"].shape == (1, 16)
@@ -195,6 +191,22 @@ def test_a_signal_at_any_worker_ends_all_with_the_step_saved(data_dir, tmp_path)
         assert "Ended by SIGTERM" in output and "error: " not in output and "Traceback" not in output
     newest = max(int(path.name.removeprefix("ckpt-")) for path in (tmp_path / "checkpoints").iterdir())
     assert newest == steps(tmp_path)[-1]["step"]
+
+
+@pytest.mark.parametrize("kind", ["mirrored", "multi_worker"])
+def test_two_deterministic_runs_on_several_devices_end_with_the_same_bits(data_dir, tmp_path, kind):
+    run = [*TRAIN, "--epochs=2", "--learning_rate=0.05", "--deterministic", f"--data_dir={data_dir}"]
+    runs = [[*run, f"--distribution={kind}", f"--output_dir={tmp_path / name}"] for name in ("first", "second")]
+    if kind == "mirrored":
+        processes = [start([*run, "--virtual_devices=2"]) for run in runs]
+    else:
+        processes = [worker for run in runs for worker in start_workers(2, run)]
+    for code, output in end(processes):
+        assert code == 0, output
+    losses = [[step["loss"] for step in steps(tmp_path / name)] for name in ("first", "second")]
+    assert len(losses[0]) == 8 and losses[0] == losses[1]
+    for ours, theirs in zip(trained_weights(tmp_path / "first"), trained_weights(tmp_path / "second"), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
 
 
 @pytest.mark.parametrize(("count", "replicas"), [(10, 1), (10, 2), (10, 3), (2, 5), (0, 2), (7, 7)])

@@ -16,7 +16,6 @@ from dsl_tf.configuration import ReproductionConfiguration
 from dsl_tf.errors import UserError
 from dsl_tf.experiments import cells
 from dsl_tf.reproduce import planned_runs
-from tests.images import write_striped_folders
 
 PROJECT = pathlib.Path(__file__).parent.parent
 TINY = [
@@ -29,13 +28,6 @@ TINY = [
     "--validation_episodes=20",
     "--batch_shapes=8x3",
 ]
-
-
-@pytest.fixture(scope="module")
-def data_dir(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("data")
-    write_striped_folders(folder)
-    return folder
 
 
 def command(*arguments):

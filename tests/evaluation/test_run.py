@@ -9,16 +9,9 @@ from dsl_tf.errors import UserError
 from dsl_tf.evaluation import few_shot_accuracies, sample_episodes, transform_features
 from dsl_tf.evaluation.run import evaluate
 from dsl_tf.training import train
-from tests.images import striped_splits, tiny_backbone, tiny_configuration, write_striped_folders
+from tests.images import striped_splits, tiny_backbone, tiny_configuration
 
 EPISODES = {"ways": 3, "shots": (1, 2), "queries": 5, "episodes": 60}
-
-
-@pytest.fixture(scope="module")
-def data_dir(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("data")
-    write_striped_folders(folder)
-    return folder
 
 
 @pytest.fixture(scope="module")
