@@ -43,7 +43,7 @@ PRECISIONS = ("float64", "float32", "mixed_bfloat16", "mixed_float16")
 ORDERS = 4
 SCALING = {"strong": lambda replicas: 256, "weak": lambda replicas: 64 * replicas}
 # How often each is sent to each of two workers; those that only fall silent are given up by the clock.
-SIGNALS = {"SIGKILL": 3, "SIGSTOP": 1, "SIGTERM": 1}
+SIGNALS = {"SIGKILL": 3, "SIGSTOP": 1, "SIGTERM": 3}
 FAILING_RUN = (
     "--distribution=multi_worker",
     "--dataset=glyphs",
