@@ -1,5 +1,6 @@
 """One device, several, and several processes: for real, and with the same numbers."""
 
+import functools
 import itertools
 import json
 import os
@@ -108,12 +109,20 @@ def steps(directory):
 
 @pytest.fixture(scope="module")
 def one_device(data_dir, tmp_path_factory):
+    """Returns the directory of a run on one device once it has ended; others may run meanwhile."""
     directory = tmp_path_factory.mktemp("one")
-    ((code, output),) = end(
-        [start([*TRAIN, "--epochs=3", "--distribution=none", f"--data_dir={data_dir}", f"--output_dir={directory}"])]
+    process = start(
+        [*TRAIN, "--epochs=3", "--distribution=none", f"--data_dir={data_dir}", f"--output_dir={directory}"]
     )
-    assert code == 0, output
-    return directory
+
+    @functools.cache
+    def ended():
+        ((code, output),) = end([process])
+        assert code == 0, output
+        return directory
+
+    yield ended
+    process.kill()
 
 
 def trained_weights(directory):
@@ -138,6 +147,13 @@ def wait_for_steps(directory, count, processes):
         time.sleep(0.02)
 
 
+def assert_same_bits(directory, other):
+    losses = [[step["loss"] for step in steps(run)] for run in (directory, other)]
+    assert losses[0] == losses[1]
+    for ours, theirs in zip(trained_weights(directory), trained_weights(other), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
 def test_two_devices_go_on_where_one_was_killed_and_evaluate_as_one_does(data_dir, one_device, tmp_path):
     run = [*TRAIN, "--epochs=3", f"--data_dir={data_dir}", f"--output_dir={tmp_path}"]
     process = start([*run, "--distribution=none"])
@@ -147,7 +163,7 @@ def test_two_devices_go_on_where_one_was_killed_and_evaluate_as_one_does(data_di
     devices = ("--distribution=mirrored", "--virtual_devices=2")
     ((code, output),) = end([start([*run, *devices])])
     assert code == 0 and "Going on from step" in output, output
-    assert_same_run(tmp_path, one_device)
+    assert_same_run(tmp_path, one_device())
     assert list(json.loads((tmp_path / "results.json").read_text())["devices"].values()) == [2]
     evaluate = ["run_eval.py", f"--run_dir={tmp_path}", *EPISODES]
     commands = [
@@ -162,22 +178,37 @@ def test_two_devices_go_on_where_one_was_killed_and_evaluate_as_one_does(data_di
     )
 
 
+def test_two_deterministic_runs_on_two_devices_end_with_the_same_bits(data_dir, tmp_path):
+    run = [*TRAIN, "--epochs=2", "--learning_rate=0.05", "--deterministic", f"--data_dir={data_dir}"]
+    run += ["--distribution=mirrored", "--virtual_devices=2"]
+    directories = [tmp_path / "first", tmp_path / "second"]
+    for code, output in end([start([*run, f"--output_dir={directory}"]) for directory in directories]):
+        assert code == 0, output
+    assert len(steps(directories[0])) == 8
+    assert_same_bits(*directories)
+
+
 def test_when_a_worker_dies_the_other_tells_it_and_the_same_command_goes_on(data_dir, one_device, tmp_path):
-    run = [*TRAIN, "--epochs=3", f"--data_dir={data_dir}", f"--output_dir={tmp_path}", "--distribution=multi_worker"]
-    workers = start_workers(2, run)
-    wait_for_steps(tmp_path, 5, workers)
+    broken, unbroken = tmp_path / "broken", tmp_path / "unbroken"
+    run = [*TRAIN, "--epochs=3", f"--data_dir={data_dir}", "--distribution=multi_worker", "--deterministic"]
+    again = [*run, f"--output_dir={broken}"]
+    workers = start_workers(2, again)
+    wait_for_steps(broken, 5, workers)
     workers[1].kill()
     (code, output), _ = end(workers, timeout=60)
     lines = [line for line in output.splitlines() if line.startswith("error: ")]
     assert code == 2 and len(lines) == 1, output
     assert "workers" in lines[0] and "Repeat the command on every worker" in lines[0]
     assert "Traceback" not in output
-    assert len(steps(tmp_path)) < 12
-    for code, output in end(start_workers(2, run)):
-        assert code == 0, output
-    assert "Going on from step" not in output  # The chief alone speaks.
-    assert_same_run(tmp_path, one_device)
-    assert list(json.loads((tmp_path / "results.json").read_text())["devices"].values()) == [2]
+    assert len(steps(broken)) < 12
+    workers = start_workers(2, again) + start_workers(2, [*run, f"--output_dir={unbroken}"])
+    (code, chief_output), (other_code, other_output), *others = end(workers)
+    assert code == 0 and "Going on from step" in chief_output, chief_output
+    assert other_code == 0 and "Going on from step" not in other_output, other_output
+    assert [code for code, _ in others] == [0, 0], others
+    assert_same_run(broken, one_device())
+    assert_same_bits(broken, unbroken)
+    assert list(json.loads((broken / "results.json").read_text())["devices"].values()) == [2]
     assert not list(tmp_path.rglob(".partial*"))
 
 
@@ -191,22 +222,6 @@ def test_a_signal_at_any_worker_ends_all_with_the_step_saved(data_dir, tmp_path)
         assert "Ended by SIGTERM" in output and "error: " not in output and "Traceback" not in output
     newest = max(int(path.name.removeprefix("ckpt-")) for path in (tmp_path / "checkpoints").iterdir())
     assert newest == steps(tmp_path)[-1]["step"]
-
-
-@pytest.mark.parametrize("kind", ["mirrored", "multi_worker"])
-def test_two_deterministic_runs_on_several_devices_end_with_the_same_bits(data_dir, tmp_path, kind):
-    run = [*TRAIN, "--epochs=2", "--learning_rate=0.05", "--deterministic", f"--data_dir={data_dir}"]
-    runs = [[*run, f"--distribution={kind}", f"--output_dir={tmp_path / name}"] for name in ("first", "second")]
-    if kind == "mirrored":
-        processes = [start([*run, "--virtual_devices=2"]) for run in runs]
-    else:
-        processes = [worker for run in runs for worker in start_workers(2, run)]
-    for code, output in end(processes):
-        assert code == 0, output
-    losses = [[step["loss"] for step in steps(tmp_path / name)] for name in ("first", "second")]
-    assert len(losses[0]) == 8 and losses[0] == losses[1]
-    for ours, theirs in zip(trained_weights(tmp_path / "first"), trained_weights(tmp_path / "second"), strict=True):
-        np.testing.assert_array_equal(ours, theirs)
 
 
 @pytest.mark.parametrize(("count", "replicas"), [(10, 1), (10, 2), (10, 3), (2, 5), (0, 2), (7, 7)])
