@@ -135,6 +135,9 @@ class TrainingConfiguration(_Checked):
     metric_weight: float = _option(1.0, "Factor of the metric loss where there are two losses.", minimum=0)
     epsilon: float = _option(1e-3, "Ridge of the projection, eq. (8).", minimum=0)
     power: float = _option(0.3, "Power p of the spectral sum, eq. (11).", minimum=0, maximum=1)
+    spectral_interval: int = _option(
+        1, "Steps between decompositions of W in the spectral sum; above 1, W's spectrum lags behind.", minimum=1
+    )
     gradient_to_kernel: bool = _option(False, "Let the metric loss's gradient reach W through the projection.")
     ways: int = _option(64, "Classes a batch, N.", minimum=1)
     shots: int = _option(8, "Images of each class a batch, K; a batch has N·K images.", minimum=1)

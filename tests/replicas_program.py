@@ -103,7 +103,13 @@ def normalized(strategy):
 def trained(strategy):
     """Losses of some steps and the weights after them."""
     configuration = tiny_configuration(
-        "unused", learning_rate=0.01, shots=3, ways=5, integration="spectral_sum", metric_loss="proto"
+        "unused",
+        learning_rate=0.01,
+        shots=3,
+        ways=5,
+        integration="spectral_sum",
+        spectral_interval=2,
+        metric_loss="proto",
     )
     parts = construction.build(configuration, (SIZE, SIZE, 3), 8, 4, tiny_backbone())
     parts = construction.replicate(parts, configuration, strategy)
@@ -113,7 +119,9 @@ def trained(strategy):
         striped_split(8, 12, seed=1), 5, 3, seed=0, color_jitter=0.2, rows=distribution.worker_rows(strategy, size)
     )
     means = []
-    for images, labels in batches.take(STEPS):
+    for number, (images, labels) in enumerate(batches.take(STEPS)):
+        if number % 2 == 0:
+            parts.loss.refresh()
         step.reset()
         step(images, labels, size)
         means.append(list(step.means().values()))

@@ -183,6 +183,14 @@ class SpectralSumLoss(SumLoss):
         classifier, classification, metric, metric_weight: as in `SumLoss`. d and C may stand in any relation.
         power: p of equation (11); 0 is the exact direct sum, and 0.3 did best in Table 6.
         gradient_to_kernel: whether the metric loss's gradient reaches W through the weights.
+        interval: steps between decompositions of W. At 1, every call decomposes the present W. Above, it is decomposed
+            here and by `refresh()`, which a training loop calls at every step that `interval` divides.
+
+    Attributes:
+        projection: above an interval of 1, a float64 variable `[d, d]`, what the last `refresh()` made; else None.
+
+    Raises:
+        ValueError: for an interval below 1, or above 1 with a gradient to W or a classifier that is not built.
     """
 
     def __init__(
@@ -192,15 +200,50 @@ class SpectralSumLoss(SumLoss):
         metric: str | None = "nca",
         power: float = 0.3,
         gradient_to_kernel: bool = False,
+        interval: int = 1,
         **kwargs,
     ):
         super().__init__(classifier, classification, metric, **kwargs)
+        if interval < 1:
+            raise ValueError(f"`interval` must be at least 1. Received: {interval}")
+        if interval > 1 and gradient_to_kernel:
+            raise ValueError(
+                f"`interval` must be 1 with `gradient_to_kernel`, which needs each step's W. Received: {interval}"
+            )
         self.power = power
         self.gradient_to_kernel = gradient_to_kernel
+        self.interval = interval
+        self.projection = None
+        if interval > 1:
+            if not classifier.built:
+                raise ValueError(
+                    f"`classifier` must be built for an `interval` above 1. Received: {interval}, and one that is not"
+                )
+            self.projection = tf.Variable(self._projection(), trainable=False)
+
+    def _projection(self):
+        kernel = tf.convert_to_tensor(self.classifier.kernel)
+        return spectral_projection(tf.eye(kernel.shape[0], dtype=tf.float64), kernel, self.power)
+
+    def refresh(self) -> None:
+        """Decomposes the present W for the calls to come; does nothing at an interval of 1.
+
+        Raises:
+            tf.errors.InvalidArgumentError: for a W that is not finite.
+        """
+        if self.projection is not None:
+            self.projection.assign(self._projection())
 
     def metric_features(self, x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
         """Returns x weighted by 1 − λ̃ᵖ along W's left singular vectors, equation (11)."""
+        if self.projection is not None:
+            return tf.matmul(x, self.projection)
         return spectral_projection(x, kernel, self.power, self.gradient_to_kernel)
 
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "power": self.power, "gradient_to_kernel": self.gradient_to_kernel}
+        return {
+            **super().get_config(),
+            "power": self.power,
+            "gradient_to_kernel": self.gradient_to_kernel,
+            "interval": self.interval,
+        }

@@ -12,6 +12,7 @@ _LOSS_FLAGS = (
     "integration",
     "classifier",
     "power",
+    "spectral_interval",
     "epsilon",
     "gradient_to_kernel",
 )
@@ -31,7 +32,7 @@ def loss_key(configuration):
     if "none" not in losses:
         key.append(integration)
         if integration == "spectral_sum":
-            key.append(configuration.power)
+            key += [configuration.power, configuration.spectral_interval]
         elif integration != "sum":
             key.append(configuration.epsilon)
         if integration != "sum":
@@ -51,6 +52,8 @@ def loss_title(configuration):
     parts = [_SYMBOLS[integration].join(losses)]
     if both and integration == "spectral_sum":
         parts.append(f"p={configuration.power}")
+        if configuration.spectral_interval > 1:
+            parts.append(f"every {configuration.spectral_interval} steps")
     if both and integration == "classifier_subspace":
         parts.append("in span(W)")
     if both and integration not in ("sum", "spectral_sum") and configuration.epsilon != TrainingConfiguration.epsilon:

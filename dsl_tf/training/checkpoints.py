@@ -46,8 +46,11 @@ class Checkpoints:
         known = {id(weight) for weight in parts.backbone.weights}
         # Keras lists the state of the random numbers that Dropout and its like draw, but TensorFlow does not find it.
         random = [variable.value for variable in parts.backbone.variables if id(variable) not in known]
+        # What a spectral sum holds between decompositions is that of weights which are gone.
+        projection = getattr(parts.loss, "projection", None)
         self._everything = tf.train.Checkpoint(
             **weights,
+            **({} if projection is None else {"projection": projection}),
             random=random,
             optimizer=parts.optimizer,
             step=self.step,

@@ -57,7 +57,7 @@ def build_loss(
         classifier: a built classifier, or None for a metric loss alone.
 
     Raises:
-        ValueError: for a direct sum with d ≤ C.
+        ValueError: for a direct sum with d ≤ C, or a spectral interval above 1 with a gradient to W.
     """
     if classifier is None:
         return {"nca": losses.NCALoss, "proto": losses.PrototypicalLoss}[configuration.metric_loss]()
@@ -69,7 +69,12 @@ def build_loss(
     if configuration.integration == "sum":
         return losses.SumLoss(**names)
     if configuration.integration == "spectral_sum":
-        return losses.SpectralSumLoss(**names, power=configuration.power, gradient_to_kernel=gradient_to_kernel)
+        return losses.SpectralSumLoss(
+            **names,
+            power=configuration.power,
+            gradient_to_kernel=gradient_to_kernel,
+            interval=configuration.spectral_interval,
+        )
     subspace_losses = {"direct_sum": losses.DirectSumLoss, "classifier_subspace": losses.ClassifierSubspaceLoss}
     return subspace_losses[configuration.integration](
         **names, epsilon=configuration.epsilon, gradient_to_kernel=gradient_to_kernel

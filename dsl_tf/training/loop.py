@@ -148,6 +148,8 @@ def run_epochs(configuration, parts, training_step, splits, directory, checkpoin
         )
     )
     signals = collections.deque()
+    # Of the spectral sum alone.
+    decomposition_every = getattr(parts.loss, "interval", 1)
 
     def interrupted(delay):
         """Returns whether a signal was received; in all workers the same, `delay` steps later."""
@@ -171,6 +173,8 @@ def run_epochs(configuration, parts, training_step, splits, directory, checkpoin
             if not epoch_ends:
                 try:
                     batch = next_batch(batches)
+                    if decomposition_every > 1 and step % decomposition_every == 0:
+                        parts.loss.refresh()
                     if workers:
                         signal = tf.constant(interruption.received is not None, tf.int32)
                         signals.append(training_step(*batch, batch_size, signal))

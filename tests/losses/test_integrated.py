@@ -205,6 +205,41 @@ def test_the_spectral_sum_takes_any_shape(shape, pair):
     assert_gradient(gradient, finite_difference_gradient(oracle, x), "float64")
 
 
+@pytest.mark.parametrize("shape", [(5, 3), (3, 5)])
+def test_between_refreshes_the_spectral_sum_holds_its_decomposition(shape):
+    y, x, W, b = problem(*shape)
+    _, _, later_W, later_b = problem(*shape, seed=1)
+    loss = SpectralSumLoss(dense(W, b), interval=10)
+
+    def expected(projected_on):
+        return oracles.integrated(
+            y, x, later_W, later_b, "sce", "nca", lambda x: oracles.spectral_projection(x, projected_on, 0.3)
+        )
+
+    loss.classifier.set_weights([later_W, later_b])
+    np.testing.assert_allclose(loss(y, x), expected(W), rtol=VALUE_TOLERANCE)
+    loss.refresh()
+    np.testing.assert_allclose(loss(y, x), expected(later_W), rtol=VALUE_TOLERANCE)
+    copy = SpectralSumLoss.from_config(loss.get_config())
+    assert copy.interval == 10
+    copy.classifier.set_weights([later_W, later_b])
+    copy.refresh()
+    np.testing.assert_array_equal(copy(y, x), loss(y, x))
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"interval": 0}, "at least 1"),
+        ({"interval": 2, "gradient_to_kernel": True}, "gradient_to_kernel"),
+        ({"interval": 2, "classifier": keras.layers.Dense(3)}, "built"),
+    ],
+)
+def test_intervals_that_cannot_be_held_are_errors(options, words):
+    with pytest.raises(ValueError, match=words):
+        SpectralSumLoss(**{"classifier": dense(np.eye(4, 3)), **options})
+
+
 @pytest.mark.parametrize("name", ["direct", "spectral", "spectral 0"])
 @pytest.mark.parametrize("kernel", ["zero", "rank one", "duplicated columns", "orthonormal"])
 def test_degenerate_kernels(name, kernel):

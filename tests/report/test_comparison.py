@@ -85,6 +85,7 @@ def test_missing_cells_are_there_and_empty(tmp_path):
         ({"classification_loss": "bce", "metric_loss": "proto"}, {4: "BCE⊕Proto"}),
         ({"integration": "spectral_sum", "power": 0.2}, {6: "SCE⊕NCA p=0.2"}),
         ({"integration": "spectral_sum", "power": 0.25}, {}),
+        ({"integration": "spectral_sum", "power": 0.2, "spectral_interval": 10}, {}),
         ({"gradient_to_kernel": True}, {}),
         ({"epsilon": 0.5}, {}),
         ({"metric_weight": 0.5}, {3: "SCE⊕NCA (ours)", 4: "SCE⊕NCA"}),

@@ -67,10 +67,17 @@ def lines(directory):
     return [json.loads(line) for line in (directory / "metrics.jsonl").read_text().splitlines()]
 
 
+def configuration_of(directory, **changes):
+    # A spectral sum that decomposes before steps 1, 6 and 11 also has a decomposition of weights that are gone.
+    return tiny_configuration(
+        directory, epochs=3, log_every=3, integration="spectral_sum", spectral_interval=5, **changes
+    )
+
+
 @pytest.fixture(scope="module")
 def unbroken(tmp_path_factory):
     directory = tmp_path_factory.mktemp("unbroken")
-    results = train(tiny_configuration(directory, epochs=3, log_every=3), striped_splits(), alarmed_backbone())
+    results = train(configuration_of(directory), striped_splits(), alarmed_backbone())
     return lines(directory), results
 
 
@@ -85,7 +92,7 @@ def unbroken(tmp_path_factory):
     ],
 )
 def test_a_run_goes_on_at_the_very_step_and_logs_as_if_unbroken(tmp_path, unbroken, capsys, action, at, saved, code):
-    configuration = tiny_configuration(tmp_path, epochs=3, log_every=3, checkpoint_minutes=0 if code is None else 10)
+    configuration = configuration_of(tmp_path, checkpoint_minutes=0 if code is None else 10)
     before = [signal.getsignal(number) for number in HANDLED]
     with pytest.raises(SystemExit if code else tf.errors.UnknownError) as error:
         train(configuration, striped_splits(), alarmed_backbone(at, action))

@@ -11,8 +11,10 @@ from dsl_tf.configuration import EvaluationConfiguration
 from dsl_tf.data import prepared
 from dsl_tf.errors import UserError
 from dsl_tf.evaluation.run import evaluate
+from dsl_tf.losses import SpectralSumLoss
 from dsl_tf.training import construction, train
 from tests.images import SIZE, striped_split, striped_splits, tiny_backbone, tiny_configuration, write_cifar_fs
+from tests.losses import oracles
 
 
 def metrics(directory):
@@ -29,6 +31,7 @@ def metrics(directory):
         ({"classification_loss": "bce", "integration": "sum"}, {"classification_loss", "metric_loss", "accuracy"}),
         ({"integration": "classifier_subspace"}, {"classification_loss", "metric_loss", "accuracy"}),
         ({"integration": "spectral_sum", "filters": (4, 4, 4, 6), "precision": "mixed_bfloat16"}, {"metric_loss"}),
+        ({"integration": "spectral_sum", "spectral_interval": 3, "classifier": "random_basis"}, {"metric_loss"}),
         ({"classifier": "random_basis", "backbone": "resnet12_basic"}, {"metric_loss"}),
         ({"classifier": "axis_basis", "gradient_to_kernel": True, "precision": "mixed_float16"}, {"metric_loss"}),
     ],
@@ -64,6 +67,23 @@ def test_every_loss_trains_and_leaves_a_whole_run_directory(tmp_path, changes, l
         "training_statistics.npz",
     ]
     assert list((tmp_path / "tensorboard").glob("events.*"))
+
+
+def test_the_spectral_sum_decomposes_at_every_interval(tmp_path, monkeypatch):
+    refresh, kernels = SpectralSumLoss.refresh, []
+
+    def watched(loss):
+        refresh(loss)
+        kernels.append((loss.classifier.kernel.numpy(), loss.projection.numpy()))
+
+    monkeypatch.setattr(SpectralSumLoss, "refresh", watched)
+    configuration = tiny_configuration(tmp_path, integration="spectral_sum", spectral_interval=7)
+    train(configuration, striped_splits(), tiny_backbone())
+    # Before steps 1 and 8 of 8.
+    assert len(kernels) == 2
+    for kernel, projection in kernels:
+        np.testing.assert_allclose(projection, oracles.spectral_projection(np.eye(len(kernel)), kernel, 0.3), atol=1e-6)
+    assert np.abs(kernels[0][1] - kernels[1][1]).max() > 1e-3
 
 
 def test_training_learns(tmp_path):
@@ -226,6 +246,11 @@ def test_training_leaves_the_callers_precision_policy_alone(tmp_path):
         ({"test_queries": 9}, {}, ["test", "--test_shots=2", "at most 10"]),
         ({}, {"train": None}, ["train"]),
         ({"classifier": "random_basis", "filters": (4, 4, 4, 7), "integration": "sum"}, {}, ["d = 7", "C = 8"]),
+        (
+            {"integration": "spectral_sum", "spectral_interval": 2, "gradient_to_kernel": True},
+            {},
+            ["`interval` must be 1", "gradient_to_kernel"],
+        ),
     ],
 )
 def test_flags_that_do_not_fit_the_data_are_found_at_once(tmp_path, changes, splits, words):
