@@ -244,6 +244,7 @@ def _train(configuration, splits, backbone, directory, interruption, strategy):
         "source": source,
         "data_fingerprint": fingerprints,
         "splits": {name: {"images": len(split.labels), "classes": split.class_count} for name, split in splits.items()},
+        "backbone": {"name": exported.backbone.name, "weights": exported.backbone.count_params()},
         "flags": flagfiles.to_lines(configuration),
         "versions": {
             "dsl_tf": dsl_tf.__version__,

@@ -174,8 +174,10 @@ def test_a_start_without_a_checkpoint_takes_mended_data(tmp_path):
     assert train(configuration, splits, tiny_backbone())["data_fingerprint"]["train"] == splits["train"].fingerprint()
 
 
-def test_results_name_the_commit_and_the_devices(tmp_path):
-    results = train(tiny_configuration(tmp_path, epochs=1), striped_splits(), tiny_backbone())
+def test_results_name_the_commit_the_devices_and_the_backbone(tmp_path):
+    backbone = keras.Sequential([keras.Input((SIZE, SIZE, 3)), tiny_backbone()], name="mine")
+    results = train(tiny_configuration(tmp_path, epochs=1), striped_splits(), backbone)
+    assert results["backbone"] == {"name": "mine", "weights": backbone.count_params()}
     assert results["commit"] is None or len(results["commit"].removesuffix("-dirty")) == 40
     assert list(results["devices"].values()) == [1]
 
