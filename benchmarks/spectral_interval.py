@@ -23,7 +23,7 @@ from dsl_tf.training import load_splits
 from dsl_tf.training.construction import build
 from dsl_tf.training.step import TrainingStep
 
-INTERVALS = (2, 10, 100, 1000)
+INTERVALS = (2, 10, 100)
 
 
 def trained_kernels(configuration):
