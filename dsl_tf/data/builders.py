@@ -124,8 +124,8 @@ class _FewShotBuilder(FileReaderBuilder, skip_registration=True):  # type: ignor
 
             shards = write_shards(split, paths, size, serialize, advance)
             left_out = [entry for shard in shards for entry in shard.unreadable]
-            unreadable += [message for _, message in left_out]
-            labels = np.delete(split.labels, [position for position, _ in left_out])
+            unreadable += [f"{name} ({reason})" for _, name, reason in left_out]
+            labels = np.delete(split.labels, [position for position, _, _ in left_out])
             runs[name] = _run_lengths(labels)
             offset += len(names[name])
             split_infos.append(

@@ -9,6 +9,8 @@ from absl import logging
 
 from dsl_tf.data.decoding import read_images, shorter_sides
 from dsl_tf.data.split import SPLITS, Split
+from dsl_tf.data.stored_folder import store_images
+from dsl_tf.data.stored_images import fits_in_memory
 from dsl_tf.errors import UserError
 
 _EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".gif")
@@ -27,7 +29,13 @@ _JUNK = (
 _SMALLEST_SIZE, _LARGEST_SIZE, _SAMPLE_PER_CLASS = 32, 84, 3
 
 
-def load_split(data_dir: str | os.PathLike[str], split: str, image_size: int, strict: bool = False) -> Split:
+def load_split(
+    data_dir: str | os.PathLike[str],
+    split: str,
+    image_size: int,
+    strict: bool = False,
+    cache_dir: str | os.PathLike[str] | None = None,
+) -> Split:
     """Loads the images `data_dir/split/[group/]class/file`, resized to squares, as RGB.
 
     Labels follow the sorted class names, and the images of a class its sorted file names. Entries that are no
@@ -39,17 +47,23 @@ def load_split(data_dir: str | os.PathLike[str], split: str, image_size: int, st
         split: `"train"`, `"val"` or `"test"`.
         image_size: the side of the returned images, in pixels; the aspect is not kept.
         strict: to raise an error where there would be a warning.
+        cache_dir: the folder for images that would take more than 1 GiB of memory; they are encoded there once, and
+            read from there. None for `$XDG_CACHE_HOME/dsl_tf` or `~/.cache/dsl_tf`.
 
     Returns:
         a `Split` with images uint8 `[n, image_size, image_size, 3]`.
 
     Raises:
-        UserError: where the folders are missing or hold no readable image or, when strict, anything else too.
+        UserError: where the folders are missing or hold no readable image or, when strict, anything else too; or
+            where the cache folder is needed and cannot be written.
     """
     files_by_class, skipped = _scan(data_dir, split)
     files_by_class = _without_earlier_classes(data_dir, split, files_by_class, strict)
     paths = list(itertools.chain.from_iterable(files_by_class.values()))
-    images, reasons = read_images(paths, image_size)
+    if fits_in_memory((len(paths), image_size, image_size, 3)):
+        images, reasons = read_images(paths, image_size)
+    else:
+        images, reasons = store_images(paths, image_size, data_dir, cache_dir)
     skipped = sorted(skipped + [(paths[position], reason) for position, reason in reasons.items()])
     if not len(images):
         raise _no_image_error(data_dir, split, skipped)

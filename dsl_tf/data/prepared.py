@@ -1,7 +1,6 @@
 """Named data sets, prepared once into a cache folder and read from it."""
 
 import contextlib
-import fcntl
 import hashlib
 import json
 import os
@@ -13,14 +12,11 @@ from absl import logging
 
 from dsl_tf.configuration import TFDS_PREFIX
 from dsl_tf.data.builders import BUILDERS, OtherTfds, PreparationConfig
-from dsl_tf.data.cache import default_cache_dir
+from dsl_tf.data.cache import check_outside, default_cache_dir, lock
 from dsl_tf.data.formats.tensorflow_datasets import check_features_file
 from dsl_tf.data.split import Split
-from dsl_tf.data.stored_images import StoredImages
+from dsl_tf.data.stored_images import StoredImages, fits_in_memory
 from dsl_tf.errors import UserError
-
-# Decoded images up to here are held in memory: mini-ImageNet's 38,400 are 0.8 GB.
-_IN_MEMORY_BYTES = 2**30
 
 
 def prepare(dataset, data_dir=None, image_size=None, cache_dir=None, allow_partial=False, class_split=None):
@@ -45,7 +41,7 @@ def prepare(dataset, data_dir=None, image_size=None, cache_dir=None, allow_parti
         _check_dataset(dataset, data_dir, image_size)
         return pathlib.Path(data_dir)
     cache = pathlib.Path(cache_dir or default_cache_dir()).expanduser()
-    _check_outside(cache, data_dir)
+    check_outside(cache, data_dir)
     if dataset.startswith(TFDS_PREFIX):
         if class_split is None:
             raise UserError(
@@ -78,7 +74,7 @@ def prepare(dataset, data_dir=None, image_size=None, cache_dir=None, allow_parti
         folder = pathlib.Path(builder.data_dir)
         if folder.is_dir():
             return folder
-        with _lock(cache / f".{dataset.replace('/', '-')}-{config.name}.lock"):
+        with lock(cache / f".{dataset.replace('/', '-')}-{config.name}.lock"):
             # Asked again, for another process may have prepared it while the lock was waited for.
             if not folder.is_dir():
                 builder.download_and_prepare(
@@ -120,8 +116,7 @@ def load_prepared(folder, split):
         if run_lengths.min(initial=0) < 0 or len(images) != sum(run_lengths.tolist()):
             raise ValueError(f"{len(images)} images for {sum(run_lengths.tolist())} labels")
         labels = np.repeat(run_labels, run_lengths)
-        in_memory = np.prod(images.shape, dtype=np.int64) <= _IN_MEMORY_BYTES
-        return Split(images[:] if in_memory else images, labels, names)
+        return Split(images[:] if fits_in_memory(images.shape) else images, labels, names)
 
 
 def prepared_splits(folder):
@@ -166,14 +161,6 @@ def _check_dataset(dataset, folder, image_size):
         )
 
 
-def _check_outside(cache, data_dir):
-    if data_dir is not None and cache.resolve().is_relative_to(pathlib.Path(data_dir).resolve()):
-        raise UserError(
-            f"--cache_dir must not lie in --data_dir, which is never written to. Received: {str(cache)!r} in "
-            f"{str(data_dir)!r}. Choose another --cache_dir."
-        )
-
-
 def _key(dataset, data_dir, allow_partial, class_split):
     """Eight digits that change with the source: its place, and the names, sizes and times of its first level."""
     parts = [dataset, allow_partial]
@@ -210,15 +197,3 @@ def _quiet():
         yield
     finally:
         logging.set_verbosity(verbosity)
-
-
-@contextlib.contextmanager
-def _lock(path):
-    """Waits until no other process prepares the same; ends with the process, however that ends."""
-    with open(path, "w", encoding="utf-8") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            print("Another process is preparing this data set: waiting for it.")
-            fcntl.flock(file, fcntl.LOCK_EX)
-        yield

@@ -29,12 +29,12 @@ class Shard:
     Args:
         length: its number of images.
         size: its bytes.
-        unreadable: pairs of the position in the split and the reason of each image that was left out.
+        unreadable: of each image that was left out, the position in the split, the name and the reason.
     """
 
     length: int
     size: int
-    unreadable: tuple[tuple[int, str], ...]
+    unreadable: tuple[tuple[int, str, str], ...]
 
 
 def shard_count(images):
@@ -86,7 +86,7 @@ def _write_shard(path, images, start, stop, image_size, serialize, advance, pool
         try:
             return encode_image(image, image_size)
         except UnreadableImageError as error:
-            return f"{name} ({error})"
+            return name, str(error)
 
     try:
         for block_start in range(start, stop, _IMAGES_PER_BLOCK):
@@ -98,8 +98,8 @@ def _write_shard(path, images, start, stop, image_size, serialize, advance, pool
                     f"none, and {stop} labels or more. Get the files anew."
                 )
             for position, encoded in enumerate(pool.map(encode, block), start=block_start):
-                if isinstance(encoded, str):
-                    unreadable.append((position, encoded))
+                if isinstance(encoded, tuple):
+                    unreadable.append((position, *encoded))
                 else:
                     writer.write(serialize(position, encoded))
             advance(len(block))

@@ -47,7 +47,7 @@ def open_splits(
     if dataset == "glyphs":
         loaders = _glyphs(image_size, cache_dir)
     elif dataset == "folder":
-        loaders = _folder(data_dir, image_size, strict)
+        loaders = _folder(data_dir, image_size, strict, cache_dir)
     elif dataset in DATASETS or dataset.startswith(TFDS_PREFIX):
         # Here and not above: TensorFlow Datasets takes a while to import.
         from dsl_tf.data import prepared
@@ -70,12 +70,12 @@ def _glyphs(image_size, cache_dir):
     return {split: functools.partial(glyphs.load_split, split, cache_dir) for split in SPLITS}
 
 
-def _folder(data_dir, image_size, strict):
+def _folder(data_dir, image_size, strict, cache_dir):
     if data_dir is None:
         raise UserError("--dataset=folder needs --data_dir, a folder with train, val and test. Received none.")
     size = image_size or folder.natural_image_size(data_dir)
     present = [split for split in SPLITS if (pathlib.Path(data_dir) / split).is_dir()]
-    return {split: functools.partial(folder.load_split, data_dir, split, size, strict) for split in present}
+    return {split: functools.partial(folder.load_split, data_dir, split, size, strict, cache_dir) for split in present}
 
 
 def _with_held_out_classes(loaders, fraction):

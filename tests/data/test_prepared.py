@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
-from dsl_tf.data import builders, open_splits, prepared, shards
+from dsl_tf.data import builders, open_splits, prepared, shards, stored_images
 from dsl_tf.data.class_lists import class_list
 from dsl_tf.data.raw import RawSplit
 from dsl_tf.data.stored_images import StoredImages
@@ -79,7 +79,7 @@ def test_the_original_files_are_not_touched_and_preparation_happens_once(origina
 
 
 def test_a_split_too_large_for_memory_stays_on_disk(options, monkeypatch):
-    monkeypatch.setattr(prepared, "_IN_MEMORY_BYTES", 64 * CIFAR_FS_IMAGES_PER_CLASS * 32 * 32 * 3 - 1)
+    monkeypatch.setattr(stored_images, "_IN_MEMORY_BYTES", 64 * CIFAR_FS_IMAGES_PER_CLASS * 32 * 32 * 3 - 1)
     splits = open_splits("cifar_fs", **options)
     assert isinstance(splits["train"]().images, StoredImages)
     assert isinstance(splits["val"]().images, np.ndarray)

@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from dsl_tf.configuration import EvaluationConfiguration
-from dsl_tf.data import prepared
+from dsl_tf.data import stored_images
 from dsl_tf.errors import UserError
 from dsl_tf.evaluation.run import evaluate
 from dsl_tf.losses import SpectralSumLoss
@@ -305,7 +305,7 @@ def test_weights_that_a_finite_gradient_takes_beyond_float32_are_told(tmp_path):
 @pytest.mark.parametrize("in_memory", [True, False])
 def test_a_named_data_set_trains_and_is_evaluated_from_disk_as_from_memory(tmp_path, monkeypatch, in_memory):
     write_cifar_fs(tmp_path / "source")
-    monkeypatch.setattr(prepared, "_IN_MEMORY_BYTES", 2**30 if in_memory else 0)
+    monkeypatch.setattr(stored_images, "_IN_MEMORY_BYTES", 2**30 if in_memory else 0)
     configuration = tiny_configuration(
         tmp_path / "run",
         dataset="cifar_fs",
