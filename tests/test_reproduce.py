@@ -60,7 +60,7 @@ def test_the_parts_of_the_study_share_directories_for_the_same_runs_alone():
             (output_dir,) = (flag for flag in flags if flag.startswith("--output_dir="))
             assert output_dir.startswith("--output_dir=runs/study/")
             assert flags_of.setdefault(output_dir, set(flags)) == set(flags)
-    assert len(flags_of) == 81
+    assert len(flags_of) == 85
 
 
 def test_what_two_tables_share_is_planned_once():
