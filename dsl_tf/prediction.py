@@ -14,14 +14,13 @@ from absl import logging
 
 from dsl_tf.atomic_files import write_text
 from dsl_tf.configuration import PredictionConfiguration
-from dsl_tf.data.decoding import UnreadableImageError, read_image
+from dsl_tf.data.decoding import EXTENSIONS, UnreadableImageError, read_image
 from dsl_tf.errors import UserError
 from dsl_tf.evaluation.single_task import laplacian_shot_probabilities, nearest_centroid_probabilities
 from dsl_tf.evaluation.transforms import transform_features
 from dsl_tf.exported_model import load_exported_model, load_feature_mean
 from dsl_tf.progress import progress_bar
 
-_EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp")
 # Small enough for the activations of large images.
 _BATCH_SIZE = 64
 _MOST_THREADS = 16
@@ -167,7 +166,7 @@ def _files_to_classify(images_dir):
     _warn("images to classify", skipped, "left out")
     if not files:
         raise UserError(
-            f"{images_dir!r} must hold images ({', '.join(_EXTENSIONS)}). Received: none, {len(skipped)} other files."
+            f"{images_dir!r} must hold images ({', '.join(EXTENSIONS)}). Received: none, {len(skipped)} other files."
         )
     return sorted(pathlib.PurePath(os.path.relpath(path, images_dir)).as_posix() for path in files)
 
@@ -198,7 +197,7 @@ def _entries(folder):
 def _images_and_others(paths):
     images, others = [], []
     for path in paths:
-        if path.lower().endswith(_EXTENSIONS):
+        if path.lower().endswith(EXTENSIONS):
             images.append(path)
         else:
             others.append((path, "not the extension of an image"))

@@ -12,6 +12,7 @@ from dsl_tf.progress import progress_bar
 
 # No others, since some of Pillow's readers (PostScript) start other programs.
 _FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP")
+EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp")
 _MEGAPIXELS_LIMIT = 100
 # JPEG's own. Pillow takes a quarter of a minute for 1 kB of animated WebP that is millions of pixels wide.
 _SIDE_LIMIT = 65_535

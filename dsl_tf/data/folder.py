@@ -7,13 +7,12 @@ import statistics
 import numpy as np
 from absl import logging
 
-from dsl_tf.data.decoding import read_images, shorter_sides
+from dsl_tf.data.decoding import EXTENSIONS, read_images, shorter_sides
 from dsl_tf.data.split import SPLITS, Split
 from dsl_tf.data.stored_folder import store_images
 from dsl_tf.data.stored_images import fits_in_memory
 from dsl_tf.errors import UserError
 
-_EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".gif")
 # Hidden folders that programs leave behind; any other may be a class that somebody misnamed.
 _JUNK = (
     ".cache",
@@ -125,7 +124,7 @@ def _scan(data_dir, split):
     skipped = [(path, "not in a class folder") for path in files]
     files_by_class = {}
     for name, (folders, files) in sorted(_classes(class_folders)):
-        files_by_class[name] = [path for path in files if path.lower().endswith(_EXTENSIONS)]
+        files_by_class[name] = [path for path in files if path.lower().endswith(EXTENSIONS)]
         others = set(files).difference(files_by_class[name])
         skipped += [(path, "not the extension of an image") for path in others]
         skipped += [(path, "a folder inside a class folder") for path in folders]

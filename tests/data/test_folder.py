@@ -105,6 +105,11 @@ def test_one_bit(tmp_path):
     np.testing.assert_array_equal(loaded, np.where(bits[..., None], 255, 0).repeat(3, axis=-1))
 
 
+def test_webp(tmp_path):
+    loaded = load_one(tmp_path, Image.new("RGB", (SIDE, SIDE), BLUE), "image.webp", lossless=True)
+    assert (loaded == BLUE).all()
+
+
 def palette_image():
     image = Image.new("P", (SIDE, SIDE), 0)
     image.putpalette([*RED, *BLUE])

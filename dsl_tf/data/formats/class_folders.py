@@ -5,12 +5,11 @@ import re
 
 import numpy as np
 
+from dsl_tf.data.decoding import EXTENSIONS
 from dsl_tf.data.formats.required import in_words
 from dsl_tf.data.raw import RawSplit
 from dsl_tf.data.split import SPLITS
 from dsl_tf.errors import UserError
-
-EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp")
 
 
 def read_class_folders(folders):

@@ -8,7 +8,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from dsl_tf.data.formats.class_folders import EXTENSIONS, image_names, split_folders, sub_folders
+from dsl_tf.data.decoding import EXTENSIONS
+from dsl_tf.data.formats.class_folders import image_names, split_folders, sub_folders
 from dsl_tf.data.formats.required import check_classes
 from dsl_tf.data.formats.tar_members import tar_members
 from dsl_tf.data.raw import RawSplit

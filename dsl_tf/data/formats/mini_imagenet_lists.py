@@ -7,7 +7,7 @@ import re
 from typing import NamedTuple
 
 from dsl_tf.data.class_lists import class_list
-from dsl_tf.data.formats.class_folders import EXTENSIONS
+from dsl_tf.data.decoding import EXTENSIONS
 from dsl_tf.data.formats.required import check_classes
 from dsl_tf.errors import UserError
 
