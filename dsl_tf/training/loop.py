@@ -78,6 +78,14 @@ def _diverged(names, epoch, step, learning_rate):
     )
 
 
+def _too_large(configuration, split, replicas):
+    return UserError(
+        f"A batch must fit into the memory of the devices. Received: --ways={configuration.ways} × --shots="
+        f"{configuration.shots} images of {'×'.join(map(str, split.images.shape[1:3]))} pixels on {replicas} of them. "
+        "Lower one of these, narrow --filters, or try --precision=mixed_bfloat16 or more devices."
+    )
+
+
 def _check_finite(training_step, epoch, step):
     broken = training_step.broken()
     if broken is not None:
@@ -187,6 +195,8 @@ def run_epochs(configuration, parts, training_step, splits, directory, checkpoin
                     _check_finite(training_step, epoch, step)
                     rate = float(parts.optimizer.learning_rate)
                     raise _diverged(["the classifier's kernel"], epoch, step + 1, rate) from None
+                except tf.errors.ResourceExhaustedError:
+                    raise _too_large(configuration, train, strategy.num_replicas_in_sync) from None
                 step += 1
                 checkpoints.step.assign(step)
             now = time.monotonic()

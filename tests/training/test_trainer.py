@@ -288,6 +288,22 @@ def test_a_diverging_run_stops_with_its_earlier_checkpoint(tmp_path, changes, wo
                 assert value.dtype.kind not in "f" or np.isfinite(value).all()
 
 
+@keras.saving.register_keras_serializable(package="tests")
+class Glutton(keras.layers.Layer):
+    """Wants a pebibyte in training."""
+
+    def call(self, inputs, training=False):
+        return inputs * tf.reduce_sum(tf.random.normal([2**48])) if training else inputs
+
+
+def test_a_batch_that_does_not_fit_into_memory_is_told_in_one_line(tmp_path):
+    configuration = tiny_configuration(tmp_path)
+    backbone = keras.Sequential([keras.Input((SIZE, SIZE, 3)), tiny_backbone(), Glutton()])
+    with pytest.raises(UserError, match=r"A batch must fit.*--ways=\d × --shots=\d images") as error:
+        train(configuration, striped_splits(), backbone)
+    assert "\n" not in str(error.value)
+
+
 def test_weights_that_a_finite_gradient_takes_beyond_float32_are_told(tmp_path):
     changes = {
         "warmup_epochs": 0,
