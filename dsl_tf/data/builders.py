@@ -12,9 +12,8 @@ from tensorflow_datasets.core.dataset_builder import FileReaderBuilder
 
 from dsl_tf.data import recognition
 from dsl_tf.data.formats import cifar_fs, cub, tensorflow_datasets
-from dsl_tf.data.shards import shard_count, write_shards
+from dsl_tf.data.shards import shard_count, shown_preparation, write_shards
 from dsl_tf.errors import UserError
-from dsl_tf.progress import progress_bar
 
 _FILE_FORMAT = "array_record"
 
@@ -102,13 +101,7 @@ class _FewShotBuilder(FileReaderBuilder, skip_registration=True):  # type: ignor
         partial.mkdir(parents=True, exist_ok=True)
         size = self.builder_config.image_size
         total = sum(len(split.labels) for split in raw_splits.values())
-        print(f"Preparing {total:,} images of {size}×{size} pixels in {str(self.data_dir_root)!r}")
-        progress, done = progress_bar(total, "image"), 0
-
-        def advance(images):
-            nonlocal done
-            done += images
-            progress.update(done)
+        advance = shown_preparation(total, size, self.data_dir_root)
 
         split_infos, runs, unreadable, offset = [], {}, [], 0
         templates = {}

@@ -1,4 +1,4 @@
-"""Where prepared data are kept, and who may write there."""
+"""Where prepared data are kept, who may write there, and what is told where they cannot be written or read."""
 
 import contextlib
 import fcntl
@@ -36,3 +36,28 @@ def lock(path):
             print("Another process is preparing this data set: waiting for it.")
             fcntl.flock(file, fcntl.LOCK_EX)
         yield
+
+
+@contextlib.contextmanager
+def unwritable_told(cache, contents):
+    """Tells in one line that a cache folder cannot be written, which there must be room in for the contents."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(
+            f"--cache_dir={str(cache)!r} must be a folder that can be written, with room for {contents}. {error}. "
+            "Images prepared so far are kept."
+        ) from None
+
+
+@contextlib.contextmanager
+def whole(expected):
+    """Tells in one line what was expected, whatever damaged files make array_record, TensorFlow and Pillow raise."""
+    try:
+        yield
+    except Exception as error:
+        message = " ".join(str(error).split())[:300] or type(error).__name__
+        raise UserError(
+            f"{expected}. Received files that cannot be read: {message}. Delete the folder: the next run prepares it "
+            "anew."
+        ) from error

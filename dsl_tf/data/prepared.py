@@ -12,7 +12,7 @@ from absl import logging
 
 from dsl_tf.configuration import TFDS_PREFIX
 from dsl_tf.data.builders import BUILDERS, OtherTfds, PreparationConfig
-from dsl_tf.data.cache import check_outside, default_cache_dir, lock
+from dsl_tf.data.cache import check_outside, default_cache_dir, lock, unwritable_told, whole
 from dsl_tf.data.formats.tensorflow_datasets import check_features_file
 from dsl_tf.data.split import Split
 from dsl_tf.data.stored_images import StoredImages, fits_in_memory
@@ -67,7 +67,7 @@ def prepare(dataset, data_dir=None, image_size=None, cache_dir=None, allow_parti
         tfds_name=tfds_name,
         class_split=class_split,
     )
-    try:
+    with unwritable_told(cache, "the prepared images (about 14 kB each at 84 pixels)"):
         cache.mkdir(parents=True, exist_ok=True)
         with _quiet():
             builder = builder_class(config=config, data_dir=cache)
@@ -81,11 +81,6 @@ def prepare(dataset, data_dir=None, image_size=None, cache_dir=None, allow_parti
                     download_dir=cache / "downloads",
                     download_config=tfds.download.DownloadConfig(manual_dir=data_dir, try_download_gcs=False),
                 )
-    except OSError as error:
-        raise UserError(
-            f"--cache_dir={str(cache)!r} must be a folder that can be written, with room for the prepared images "
-            f"(about 14 kB each at 84 pixels). {error}. Images prepared so far are kept."
-        ) from None
     return folder
 
 
@@ -129,17 +124,8 @@ def prepared_splits(folder):
         return list(json.loads((pathlib.Path(folder) / "metadata.json").read_text(encoding="utf-8"))["labels"])
 
 
-@contextlib.contextmanager
 def _whole(folder):
-    """Tells in one line whatever a damaged prepared data set makes the readers of its files raise."""
-    try:
-        yield
-    except Exception as error:
-        message = " ".join(str(error).split())[:300] or type(error).__name__
-        raise UserError(
-            f"{str(folder)!r} must be a whole prepared data set. It cannot be read: {message}. Delete it: the next run "
-            "prepares it anew."
-        ) from error
+    return whole(f"{str(folder)!r} must be a whole prepared data set")
 
 
 def _is_prepared(folder):

@@ -11,6 +11,7 @@ from array_record.python.array_record_module import ArrayRecordWriter
 from dsl_tf.atomic_files import write_text
 from dsl_tf.data.decoding import UnreadableImageError, encode_image
 from dsl_tf.errors import UserError
+from dsl_tf.progress import progress_bar
 
 # About 55 MB at 84×84 pixels: what an interruption costs, and few enough files for a network disk.
 _IMAGES_PER_SHARD = 4096
@@ -40,6 +41,19 @@ class Shard:
 def shard_count(images):
     """Returns into how many shards a number of images goes."""
     return -(-images // _IMAGES_PER_SHARD)
+
+
+def shown_preparation(total, image_size, folder):
+    """Says what is prepared and where, and returns a function that moves a progress bar by a number of images."""
+    print(f"Preparing {total:,} images of {image_size}×{image_size} pixels in {str(folder)!r}")
+    progress, done = progress_bar(total, "image"), 0
+
+    def advance(images):
+        nonlocal done
+        done += images
+        progress.update(done)
+
+    return advance
 
 
 def write_shards(raw_split, paths, image_size, serialize, advance):

@@ -9,12 +9,10 @@ import numpy as np
 import tensorflow as tf
 
 from dsl_tf.atomic_files import write_text
-from dsl_tf.data.cache import check_outside, default_cache_dir, lock
+from dsl_tf.data.cache import check_outside, default_cache_dir, lock, unwritable_told, whole
 from dsl_tf.data.raw import RawSplit
-from dsl_tf.data.shards import shard_count, write_shards
+from dsl_tf.data.shards import shard_count, shown_preparation, write_shards
 from dsl_tf.data.stored_images import StoredImages
-from dsl_tf.errors import UserError
-from dsl_tf.progress import progress_bar
 
 # Written last: a folder that has it is whole.
 _INDEX = "index.json"
@@ -41,43 +39,24 @@ def store_images(paths, image_size, data_dir, cache_dir=None):
     folder = cache / f"folder-{image_size}px-{_key(paths)}"
     shard_paths = [str(folder / f"{index:05}.array_record") for index in range(shard_count(len(paths)))]
     index = folder / _INDEX
-    try:
+    with unwritable_told(cache, f"the images of {str(data_dir)!r}, which would fill the memory"):
         folder.mkdir(parents=True, exist_ok=True)
         if not index.is_file():
             with lock(folder / ".lock"):
                 # Asked again, for another process may have written it while the lock was waited for.
                 if not index.is_file():
                     write_text(index, json.dumps(_write(paths, shard_paths, image_size)))
-    except OSError as error:
-        raise UserError(
-            f"--cache_dir={str(cache)!r} must be a folder that can be written, with room for the images of "
-            f"{str(data_dir)!r}, which would fill the memory. {error}. Images written so far are kept."
-        ) from None
-    try:
+    with whole(f"{str(folder)!r} must hold the images of {str(data_dir)!r}"):
         reasons = {int(position): str(reason) for position, reason in json.loads(index.read_text("utf-8")).items()}
         images = StoredImages(shard_paths, image_size)
         if len(images) + len(reasons) != len(paths):
             raise ValueError(f"{len(images)} images for {len(paths) - len(reasons)} files")
-    # What damaged files make the readers raise.
-    except Exception as error:
-        message = " ".join(str(error).split())[:300] or type(error).__name__
-        raise UserError(
-            f"{str(folder)!r} must hold the images of {str(data_dir)!r}. It cannot be read: {message}. Delete it: the "
-            "next run writes it anew."
-        ) from error
     return images, reasons
 
 
 def _write(paths, shard_paths, image_size):
     """Writes the shards; returns the reasons of the files that were left out, by position."""
-    print(f"Preparing {len(paths):,} images of {image_size}×{image_size} pixels in {os.path.dirname(shard_paths[0])!r}")
-    progress, done = progress_bar(len(paths), "image"), 0
-
-    def advance(images):
-        nonlocal done
-        done += images
-        progress.update(done)
-
+    advance = shown_preparation(len(paths), image_size, os.path.dirname(shard_paths[0]))
     labels = np.zeros(len(paths), np.int32)
     split = RawSplit(None, labels, lambda start: ((path, path) for path in paths[start:]))
     shards = write_shards(split, shard_paths, image_size, _serialize, advance)

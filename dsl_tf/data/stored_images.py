@@ -1,7 +1,6 @@
 """Images that stay encoded on disk and are read by position, as an array is."""
 
 import concurrent.futures
-import contextlib
 import hashlib
 import math
 import os
@@ -11,8 +10,8 @@ import numpy as np
 import tensorflow as tf
 from array_record.python.array_record_data_source import ArrayRecordDataSource
 
+from dsl_tf.data.cache import whole
 from dsl_tf.data.decoding import decode_png
-from dsl_tf.errors import UserError
 
 _FEATURES = {"image": tf.io.FixedLenFeature([], tf.string)}
 # Decoded images of a split up to here are held in memory: mini-ImageNet's 38,400 are 0.8 GB.
@@ -84,14 +83,5 @@ class StoredImages:
         """Returns the images at positions, still on disk."""
         return StoredImages(self._paths, self.shape[1], self._rows[positions])
 
-    @contextlib.contextmanager
     def _whole(self):
-        """Tells in one line whatever damaged files make array_record, TensorFlow and Pillow raise."""
-        try:
-            yield
-        except Exception as error:
-            message = " ".join(str(error).split())[:300] or type(error).__name__
-            raise UserError(
-                f"The prepared images in {os.path.dirname(self._paths[0])!r} must be whole. They cannot be read: "
-                f"{message}. Delete the folder: the next run prepares it anew."
-            ) from error
+        return whole(f"The prepared images in {os.path.dirname(self._paths[0])!r} must be whole")
