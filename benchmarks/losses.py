@@ -1,6 +1,7 @@
 """What the integrated losses add to a training step of ResNet-12: steps of each in turn, in one process.
 
-"Held" is the spectral sum that decomposes W every ten steps; a tenth of that is in its time.
+"Held" is the spectral sum that decomposes W every ten steps; a tenth of that is in its time. Then the ways to the spectrum
+of W, alone.
 
 Run: python benchmarks/losses.py [--rounds=9]
 """
@@ -56,6 +57,28 @@ def seconds(function):
     return time.perf_counter() - started
 
 
+def decompositions(rounds):
+    """Returns `{name: median milliseconds}` of ways to the spectrum of a kernel of 640×908."""
+    kernel = tf.constant(np.random.default_rng(0).standard_normal((640, 908)))
+
+    def eigenvalues(dtype):
+        W = tf.cast(kernel, dtype)
+        return tf.linalg.eigh(tf.matmul(W, W, transpose_b=True))[0]
+
+    ways = {
+        "eigenvalues of the Gram matrix, float64": lambda: eigenvalues(tf.float64),
+        "eigenvalues of the Gram matrix, float32": lambda: eigenvalues(tf.float32),
+        "singular values, float32": lambda: tf.linalg.svd(tf.cast(kernel, tf.float32))[0],
+    }
+    functions = {name: tf.function(way) for name, way in ways.items()}
+    for function in functions.values():
+        function()
+    taken = {
+        name: [seconds(lambda f=function: f().numpy()) for _ in range(rounds)] for name, function in functions.items()
+    }
+    return {name: 1e3 * statistics.median(values) for name, values in taken.items()}
+
+
 def main():
     """Prints a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -80,6 +103,8 @@ def main():
             more = statistics.median(np.subtract(taken[name], taken["sum"]))
             share = more / statistics.median(taken["sum"])
             print(f"{name:24}{classes:6}{median:10.3f}{1e3 * more:24.1f}{100 * share:9.2f}%", flush=True)
+    for name, milliseconds in decompositions(arguments.rounds).items():
+        print(f"{name:44}{milliseconds:8.1f} ms")
 
 
 if __name__ == "__main__":

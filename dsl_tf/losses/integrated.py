@@ -208,7 +208,8 @@ class SpectralSumLoss(SumLoss):
             raise ValueError(f"`interval` must be at least 1. Received: {interval}")
         if interval > 1 and gradient_to_kernel:
             raise ValueError(
-                f"`interval` must be 1 with `gradient_to_kernel`, which needs each step's W. Received: {interval}"
+                f"`interval` must be 1 with `gradient_to_kernel`, which needs each step's W. Received: {interval}. "
+                "Leave one of them (--spectral_interval, --gradient_to_kernel) out."
             )
         self.power = power
         self.gradient_to_kernel = gradient_to_kernel
