@@ -176,8 +176,8 @@ def numbers(strategy, losses, steps, reference):
     Without a reference also what becomes one: the weights at each step, and the losses with the rows in other orders.
     """
     from dsl_tf import distribution
-    from dsl_tf.configuration import TrainingConfiguration
     from dsl_tf.data.pipeline import training_batches
+    from dsl_tf.runs.configuration import TrainingConfiguration
     from dsl_tf.training import construction
 
     size = WAYS * SHOTS
@@ -249,8 +249,8 @@ def memory(kind):
 def speed(strategy, size):
     """Returns seconds, memory and bytes on the loopback device of a step with a batch of `size`."""
     from dsl_tf import distribution
-    from dsl_tf.configuration import TrainingConfiguration
     from dsl_tf.data.pipeline import training_batches
+    from dsl_tf.runs.configuration import TrainingConfiguration
     from dsl_tf.training import construction
     from dsl_tf.training.step import TrainingStep
 

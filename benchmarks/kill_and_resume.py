@@ -43,7 +43,7 @@ def make_splits():
 
 def train_run(directory, options):
     """Trains in a process of its own, silently."""
-    from dsl_tf.configuration import TrainingConfiguration
+    from dsl_tf.runs.configuration import TrainingConfiguration
     from dsl_tf.training import train
 
     configuration = TrainingConfiguration(

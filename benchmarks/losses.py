@@ -1,7 +1,7 @@
 """What the integrated losses add to a training step of ResNet-12: steps of each in turn, in one process.
 
-"Held" is the spectral sum that decomposes W every ten steps; a tenth of that is in its time. Then the ways to the spectrum
-of W, alone.
+"Held" is the spectral sum that decomposes W every ten steps; a tenth of that is in its time. Then the ways to the
+spectrum of W, alone.
 
 Run: python benchmarks/losses.py [--rounds=9]
 """
@@ -16,7 +16,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import numpy as np
 import tensorflow as tf
 
-from dsl_tf.configuration import TrainingConfiguration
+from dsl_tf.runs.configuration import TrainingConfiguration
 from dsl_tf.training.construction import build
 from dsl_tf.training.step import TrainingStep
 

@@ -15,10 +15,10 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import keras
 import numpy as np
 
-from dsl_tf.configuration import TrainingConfiguration
 from dsl_tf.data.balanced import steps_per_epoch
 from dsl_tf.data.pipeline import training_batches
 from dsl_tf.losses import spectral_projection
+from dsl_tf.runs.configuration import TrainingConfiguration
 from dsl_tf.training import load_splits
 from dsl_tf.training.construction import build
 from dsl_tf.training.step import TrainingStep

@@ -38,7 +38,7 @@ def seconds_of(code):
 
 def configuration(output_dir, epochs=1):
     """Returns the configuration of the runs."""
-    from dsl_tf.configuration import TrainingConfiguration
+    from dsl_tf.runs.configuration import TrainingConfiguration
 
     return TrainingConfiguration(
         output_dir=output_dir, filters=FILTERS, precision="mixed_bfloat16", ways=WAYS, shots=SHOTS, epochs=epochs

@@ -32,7 +32,7 @@ def ours(size, images, precision, jit_compile, deterministic):
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
     import tensorflow as tf
 
-    from dsl_tf.configuration import TrainingConfiguration
+    from dsl_tf.runs.configuration import TrainingConfiguration
     from dsl_tf.training.construction import build
     from dsl_tf.training.step import TrainingStep
 

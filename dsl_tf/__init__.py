@@ -1,14 +1,18 @@
 """dsl_tf: direct-sum integration of classification and metric losses, for TensorFlow and Keras 3."""
 
 import importlib
+import os
+
+# TensorFlow's C++ log speaks of missing GPUs and CPU features; what matters comes as a Python exception.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 __version__ = "0.1.0"
 
-_SUBPACKAGES = ("data", "evaluation", "losses", "models", "report", "training")
+_SUBPACKAGES = ("data", "evaluation", "experiments", "losses", "models", "report", "runs", "training")
 
 
 def __getattr__(name):
-    # On first use, so that asking for --help does not wait for TensorFlow.
+    # On first use, so that the name alone does not wait for TensorFlow.
     if name in _SUBPACKAGES:
         return importlib.import_module(f"dsl_tf.{name}")
     raise AttributeError(f"module 'dsl_tf' has no attribute {name!r}")

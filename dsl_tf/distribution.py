@@ -7,10 +7,6 @@ import socket
 
 import tensorflow as tf
 
-# TensorFlow has no public way to say how long workers may be silent.
-from tensorflow.python.distribute.collective_all_reduce_strategy import coordination_config_pb2
-from tensorflow.python.eager import context
-
 from dsl_tf.errors import UserError
 
 # That of TensorFlow's SLURM resolver; several workers of a node count from it.
@@ -122,6 +118,10 @@ def _of_pods(environment, client=None):
 def _multi_worker_strategy(resolver):
     spec = resolver.cluster_spec()
     try:
+        # TensorFlow has no public way to say how long workers may be silent.
+        from tensorflow.python.distribute.collective_all_reduce_strategy import coordination_config_pb2
+        from tensorflow.python.eager import context
+
         if context.context().coordination_service is None:
             context.context().configure_coordination_service(
                 service_type="standalone",

@@ -16,10 +16,10 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import keras
 from absl import app, flags
 
-from dsl_tf import flagfiles
-from dsl_tf.configuration import TrainingConfiguration
 from dsl_tf.errors import UserError
 from dsl_tf.report import results_summary
+from dsl_tf.runs import flagfiles
+from dsl_tf.runs.configuration import TrainingConfiguration
 from dsl_tf.training import train
 
 flags.DEFINE_string("weights", None, "Weights to start from: imagenet, or a file.")

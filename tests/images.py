@@ -4,9 +4,9 @@ import keras
 import numpy as np
 from PIL import Image
 
-from dsl_tf.configuration import TrainingConfiguration
 from dsl_tf.data import Split
 from dsl_tf.data.class_lists import class_list
+from dsl_tf.runs.configuration import TrainingConfiguration
 
 SIZE = 16
 CIFAR_FS_IMAGES_PER_CLASS = 3

@@ -13,6 +13,7 @@ from dsl_tf import distribution, evaluation, losses
 from dsl_tf.data.pipeline import training_batches
 from dsl_tf.losses.replicas import sum_over_replicas
 from dsl_tf.models.normalization import FusedBatchNormalization
+from dsl_tf.runs.features import extract_features
 from dsl_tf.training import construction
 from dsl_tf.training.step import TrainingStep
 from tests.images import SIZE, striped_split, tiny_backbone, tiny_configuration
@@ -175,8 +176,8 @@ def evaluated(strategy):
         copy = keras.models.clone_model(backbone)
         copy.set_weights(backbone.get_weights())
         rows = len(split.images) // 12 * 12 - 11
-        found = evaluation.extract_features(copy, split.images[:rows], batch_size=3)
-        whole = evaluation.extract_features(copy, split.images)
+        found = extract_features(copy, split.images[:rows], batch_size=3)
+        whole = extract_features(copy, split.images)
         options = {"ways": 3, "shots": 1, "queries": 2, "episodes": 7, "seed": 0}
         support, query = evaluation.sample_episodes(split.labels, **options)
         answers = [

@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from dsl_tf import distribution
 from dsl_tf.errors import UserError
-from dsl_tf.evaluation import extract_features
+from dsl_tf.runs import extract_features
 from tests.images import striped_split, tiny_backbone, tiny_configuration
 from tests.workers import end, start, start_workers
 

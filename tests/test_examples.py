@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from dsl_tf import models
-from dsl_tf.training.export import export_saved_model
+from dsl_tf.runs.export import export_saved_model
 from tests.images import write_striped_folders
 
 EXAMPLES = pathlib.Path(__file__).parent.parent / "examples"

@@ -4,8 +4,8 @@ import pathlib
 import re
 
 import dsl_tf
-from dsl_tf.configuration import TrainingConfiguration
-from dsl_tf.flagfiles import read
+from dsl_tf.runs.configuration import TrainingConfiguration
+from dsl_tf.runs.flagfiles import read
 
 PROJECT = pathlib.Path(__file__).parent.parent
 README = (PROJECT / "README.md").read_text(encoding="utf-8")

@@ -10,10 +10,10 @@ import numpy as np
 import tensorflow_datasets as tfds
 from absl import logging
 
-from dsl_tf.configuration import TFDS_PREFIX
 from dsl_tf.data.builders import BUILDERS, OtherTfds, PreparationConfig
 from dsl_tf.data.cache import check_outside, default_cache_dir, lock, unwritable_told, whole
 from dsl_tf.data.formats.tensorflow_datasets import check_features_file
+from dsl_tf.data.names import TFDS_PREFIX
 from dsl_tf.data.split import Split
 from dsl_tf.data.stored_images import StoredImages, fits_in_memory
 from dsl_tf.errors import UserError

@@ -8,9 +8,9 @@ import os
 
 from array_record.python.array_record_module import ArrayRecordWriter
 
-from dsl_tf.atomic_files import write_text
 from dsl_tf.data.decoding import UnreadableImageError, encode_image
 from dsl_tf.errors import UserError
+from dsl_tf.files import write_text
 from dsl_tf.progress import progress_bar
 
 # About 55 MB at 84×84 pixels: what an interruption costs, and few enough files for a network disk.

@@ -5,8 +5,8 @@ import os
 import pathlib
 from collections.abc import Callable
 
-from dsl_tf.configuration import DATASETS, TFDS_PREFIX
 from dsl_tf.data import folder, glyphs
+from dsl_tf.data.names import DATASETS, TFDS_PREFIX
 from dsl_tf.data.split import SPLITS, Split
 from dsl_tf.errors import UserError
 
@@ -27,7 +27,7 @@ def open_splits(
     """Finds the splits of a data set; a named one is prepared first where that was not done before.
 
     Args:
-        dataset: one of `dsl_tf.configuration.DATASETS`, or `tfds:` and the name of one of TensorFlow Datasets.
+        dataset: one of `dsl_tf.data.names.DATASETS`, or `tfds:` and the name of one of TensorFlow Datasets.
         data_dir: the folder that holds the data; None for `glyphs`, and for TensorFlow Datasets' own folder.
         image_size: height and width in pixels; None for the data set's own.
         strict: for `folder`, whether an unreadable image is an error rather than left out with a warning.

@@ -8,11 +8,11 @@ import pathlib
 import numpy as np
 import tensorflow as tf
 
-from dsl_tf.atomic_files import write_text
 from dsl_tf.data.cache import check_outside, default_cache_dir, lock, unwritable_told, whole
 from dsl_tf.data.raw import RawSplit
 from dsl_tf.data.shards import shard_count, shown_preparation, write_shards
 from dsl_tf.data.stored_images import StoredImages
+from dsl_tf.files import write_text
 
 # Written last: a folder that has it is whole.
 _INDEX = "index.json"

@@ -11,7 +11,6 @@ from dsl_tf.evaluation.accuracy import (
 )
 from dsl_tf.evaluation.discriminant import discriminant_score, subspace_scores
 from dsl_tf.evaluation.episodes import episodes_fingerprint, sample_episodes
-from dsl_tf.evaluation.features import extract_features
 from dsl_tf.evaluation.laplacian_shot import laplacian_shot
 from dsl_tf.evaluation.nearest_centroid import nearest_centroid
 from dsl_tf.evaluation.transforms import FEATURE_TRANSFORMS, transform_features
@@ -25,7 +24,6 @@ __all__ = [
     "episode_predictions",
     "episodes_fingerprint",
     "evaluate_episodes",
-    "extract_features",
     "few_shot_accuracies",
     "laplacian_shot",
     "mean_and_half_width",

@@ -12,10 +12,10 @@ import tensorflow as tf
 from dsl_tf import distribution
 from dsl_tf.errors import UserError
 from dsl_tf.evaluation.episodes import episodes_fingerprint, sample_episodes
-from dsl_tf.evaluation.laplacian_shot import laplacian_shot
+from dsl_tf.evaluation.laplacian_shot import DEFAULT_LAM, laplacian_shot
 from dsl_tf.evaluation.nearest_centroid import nearest_centroid
+from dsl_tf.evaluation.precision import true_float32
 from dsl_tf.evaluation.transforms import transform_features
-from dsl_tf.precision import true_float32
 
 CLASSIFIERS = {"nearest_centroid": nearest_centroid, "laplacian_shot": laplacian_shot}
 
@@ -212,7 +212,7 @@ def evaluate_episodes(
         classifiers: names in `CLASSIFIERS`.
         feature_transforms: names in `FEATURE_TRANSFORMS`.
         mean: the mean of the training features `[d]`, for the transform `"cl2"`.
-        lams: LaplacianShot's λ by `(feature_transform, shots)`, as `choose_lams` returns them; 0.7 where None.
+        lams: LaplacianShot's λ by `(feature_transform, shots)`, as `choose_lams` returns them; `DEFAULT_LAM` if None.
 
     Yields:
         An `Outcome` for each number of shots, classifier and feature transform.
@@ -231,7 +231,7 @@ def evaluate_episodes(
         fingerprint = episodes_fingerprint(labels, support, query)
         for name in classifiers:
             for kind in feature_transforms:
-                options = {"lam": (lams or {}).get((kind, shot), 0.7)} if name == "laplacian_shot" else {}
+                options = {"lam": (lams or {}).get((kind, shot), DEFAULT_LAM)} if name == "laplacian_shot" else {}
                 predictions = episode_predictions(transformed[kind], support, query, CLASSIFIERS[name], **options)
                 accuracy, half_width = mean_and_half_width(episode_accuracies(predictions))
                 entry = {

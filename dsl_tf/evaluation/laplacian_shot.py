@@ -10,12 +10,14 @@ import numpy as np
 import tensorflow as tf
 
 from dsl_tf.evaluation.nearest_centroid import as_episodes
-from dsl_tf.precision import true_float32
+from dsl_tf.evaluation.precision import true_float32
 
 # Sharpness of the softmax over cosines that weights a vector in the rectified prototypes.
 _COSINE_SCALE = 10.0
 # The energy has settled when it moves by less than this share, from the third update on.
 _SETTLED = 1e-6
+# λ if no validation classes are there to choose it.
+DEFAULT_LAM = 0.7
 
 
 def _rectified(means, support_gram, cross_gram, query_gram):
@@ -168,7 +170,7 @@ def laplacian_shot(
     support: np.ndarray | tf.Tensor,
     query: np.ndarray | tf.Tensor,
     knn: int = 3,
-    lam: float = 0.7,
+    lam: float = DEFAULT_LAM,
     rectify: bool = True,
     iterations: int = 20,
 ) -> tf.Tensor:

@@ -3,7 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
-from dsl_tf.precision import true_float32
+from dsl_tf.evaluation.precision import true_float32
 
 
 def as_episodes(support, query):

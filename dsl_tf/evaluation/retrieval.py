@@ -4,7 +4,7 @@ import numpy as np
 import tensorflow as tf
 
 from dsl_tf.errors import UserError
-from dsl_tf.precision import true_float32
+from dsl_tf.evaluation.precision import true_float32
 
 # Bytes for a block of queries; larger blocks were not faster.
 _BLOCK_BYTES = 2**28

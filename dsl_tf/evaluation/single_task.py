@@ -3,9 +3,9 @@
 import numpy as np
 import tensorflow as tf
 
-from dsl_tf.evaluation.laplacian_shot import propagated_assignments
+from dsl_tf.evaluation.laplacian_shot import DEFAULT_LAM, propagated_assignments
 from dsl_tf.evaluation.nearest_centroid import centroid_scores
-from dsl_tf.precision import true_float32
+from dsl_tf.evaluation.precision import true_float32
 
 
 def _as_task(support, labels, query):
@@ -46,7 +46,7 @@ def nearest_centroid_probabilities(support, labels, query):
 
 
 @true_float32()
-def laplacian_shot_probabilities(support, labels, query, knn=3, lam=0.7, rectify=True, iterations=20):
+def laplacian_shot_probabilities(support, labels, query, knn=3, lam=DEFAULT_LAM, rectify=True, iterations=20):
     """Computes LaplacianShot's final assignments Y of all queries together.
 
     It holds several arrays `[S + M, S + M]`: 10,000 queries take about 2 GB.

@@ -2,8 +2,8 @@
 
 import dataclasses
 
-from dsl_tf.configuration import CLASSIFIERS, TrainingConfiguration
 from dsl_tf.errors import UserError
+from dsl_tf.runs.configuration import CLASSIFIERS, TrainingConfiguration
 
 _CLASSIFICATION = {"SCE": "sce", "BCE": "bce"}
 _METRIC = {"NCA": "nca", "Proto": "proto"}
@@ -32,8 +32,8 @@ _TABLE_3 = {
     "SCE⊕NCA (ours)": _joined("SCE", "NCA", "direct_sum"),
     "i-1": _joined("SCE", "NCA", "sum"),
     "i-2": _joined("SCE", "NCA", "classifier_subspace"),
-    "ii-1": _joined("SCE", "NCA", "direct_sum", classifier="random_basis"),
-    "ii-2": _joined("SCE", "NCA", "direct_sum", classifier="axis_basis"),
+    "ii-1": _joined("SCE", "NCA", "direct_sum", head="random_basis"),
+    "ii-2": _joined("SCE", "NCA", "direct_sum", head="axis_basis"),
 }
 _TABLE_4 = {name: _alone(name) for name in ("SCE", "BCE", "NCA", "Proto")} | {
     f"{classification}{symbol}{metric}": _joined(classification, metric, integration)
@@ -117,7 +117,7 @@ class Cell:
         losses = [flags[name] for name in ("classification_loss", "metric_loss") if flags[name] != "none"]
         parts = [f"_{flags.get('integration')}_".join(losses)]
         parts += [f"p{flags['power']}"] if "power" in flags else []
-        parts += [flags["classifier"]] if "classifier" in flags else []
+        parts += [flags["head"]] if "head" in flags else []
         return "_".join(parts)
 
     @property

@@ -4,13 +4,13 @@ import dataclasses
 import os
 import statistics
 
-from dsl_tf.configuration import TrainingConfiguration
+from dsl_tf.runs.configuration import TrainingConfiguration
 
 _LOSS_FLAGS = (
     "classification_loss",
     "metric_loss",
     "integration",
-    "classifier",
+    "head",
     "power",
     "spectral_interval",
     "epsilon",
@@ -28,7 +28,7 @@ def loss_key(configuration):
     integration = configuration.integration
     key = [*losses]
     if losses[0] != "none":
-        key.append(configuration.classifier)
+        key.append(configuration.head)
     if "none" not in losses:
         key.append(integration)
         if integration == "spectral_sum":
@@ -60,8 +60,8 @@ def loss_title(configuration):
         parts.append(f"ε={configuration.epsilon}")
     if both and integration != "sum" and configuration.gradient_to_kernel:
         parts.append("with gradient to W")
-    if configuration.classification_loss != "none" and configuration.classifier != "linear":
-        parts.append(configuration.classifier.replace("_", " "))
+    if configuration.classification_loss != "none" and configuration.head != "linear":
+        parts.append(configuration.head.replace("_", " "))
     return " ".join(parts)
 
 

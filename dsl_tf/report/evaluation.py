@@ -7,10 +7,10 @@ import pathlib
 
 import numpy as np
 
-from dsl_tf.atomic_files import write_text
 from dsl_tf.errors import UserError
 from dsl_tf.evaluation.accuracy import episode_accuracies
 from dsl_tf.evaluation.confusion import confusion, confusion_rates, most_confused, wrong_queries
+from dsl_tf.files import write_text
 from dsl_tf.report.confusion_figure import draw_confused_pairs, draw_confusion
 from dsl_tf.report.paired_figure import draw_paired
 from dsl_tf.report.paired_table import paired_table

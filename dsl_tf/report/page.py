@@ -3,12 +3,12 @@
 import html
 import itertools
 
-from dsl_tf import flagfiles
 from dsl_tf.report.accuracy_panels import loss_panels, power_panels
 from dsl_tf.report.drawing import data_uri
 from dsl_tf.report.formats import printable
 from dsl_tf.report.layout import MISSING, READING, layouts, summary
 from dsl_tf.report.training_panels import score_panels, training_panels
+from dsl_tf.runs import flagfiles
 
 TITLE = "Few-shot accuracies, measured and published"
 

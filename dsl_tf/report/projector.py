@@ -8,7 +8,7 @@ from google.protobuf import text_format
 from PIL import Image
 from tensorboard.plugins import projector
 
-from dsl_tf.atomic_files import write_text
+from dsl_tf.files import write_text
 from dsl_tf.report.formats import printable
 
 CONFIGURATION = "projector_config.pbtxt"

@@ -5,9 +5,9 @@ import json
 import os
 import pathlib
 
-from dsl_tf import run_directory
-from dsl_tf.configuration import TrainingConfiguration
 from dsl_tf.errors import UserError
+from dsl_tf.runs import directory as run_directory
+from dsl_tf.runs.configuration import TrainingConfiguration
 
 
 @dataclasses.dataclass(frozen=True)

@@ -2,14 +2,14 @@
 
 import pathlib
 
-from dsl_tf.atomic_files import write_text
-from dsl_tf.configuration import ReportConfiguration
 from dsl_tf.errors import UserError
+from dsl_tf.files import write_text
 from dsl_tf.report.comparison import compare
 from dsl_tf.report.formats import csv_text, latex, markdown
 from dsl_tf.report.layout import summary
 from dsl_tf.report.page import page
 from dsl_tf.report.runs import find_runs
+from dsl_tf.runs.configuration import ReportConfiguration
 
 _FORMATS = {"report.md": markdown, "report.csv": csv_text, "report.tex": latex, "report.html": page}
 

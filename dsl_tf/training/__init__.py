@@ -1,6 +1,6 @@
 """Training runs."""
 
-from dsl_tf.configuration import TrainingConfiguration
+from dsl_tf.runs.configuration import TrainingConfiguration
 from dsl_tf.training.trainer import load_splits, train
 
 __all__ = ["TrainingConfiguration", "load_splits", "train"]

@@ -8,9 +8,9 @@ import re
 import tensorflow as tf
 from absl import logging
 
-from dsl_tf import run_directory
-from dsl_tf.atomic_files import remove, replacing
 from dsl_tf.errors import UserError
+from dsl_tf.files import remove, replacing
+from dsl_tf.runs import directory as run_directory
 
 MANIFEST = "manifest.json"
 VARIABLES = "variables"

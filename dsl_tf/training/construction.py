@@ -7,8 +7,8 @@ import numpy as np
 import tensorflow as tf
 
 from dsl_tf import losses, models
-from dsl_tf.configuration import TrainingConfiguration
 from dsl_tf.errors import UserError
+from dsl_tf.runs.configuration import TrainingConfiguration
 from dsl_tf.training.optimizer import CoupledDecaySGD, WarmupStepDecay
 
 BACKBONES = {"resnet12": models.resnet12, "resnet12_basic": models.resnet12_basic}
@@ -33,10 +33,10 @@ class Parts:
 def _build_classifier(configuration, dimensions, classes):
     if configuration.classification_loss == "none":
         return None
-    if configuration.classifier == "linear":
+    if configuration.head == "linear":
         classifier = keras.layers.Dense(classes, dtype="float32", name="classifier")
     else:
-        kind = configuration.classifier.removesuffix("_basis")
+        kind = configuration.head.removesuffix("_basis")
         classifier = models.FixedSubspaceClassifier(classes, kind, seed=configuration.seed, name="classifier")
     classifier.build((None, dimensions))
     if configuration.classification_loss == "bce" and classes > 1:

@@ -7,11 +7,13 @@ import time
 
 import tensorflow as tf
 
-from dsl_tf import distribution, evaluation, run_directory
+from dsl_tf import distribution, evaluation
 from dsl_tf.data.balanced import steps_per_epoch
 from dsl_tf.data.pipeline import training_batches
 from dsl_tf.errors import UserError
 from dsl_tf.progress import progress_bar
+from dsl_tf.runs import directory as run_directory
+from dsl_tf.runs.features import extract_features
 
 # Workers agree on the end so many steps after a signal: to read what the last step returned would wait for the device.
 _STEPS_TO_AGREE = 2
@@ -38,7 +40,7 @@ def few_shot_arguments(configuration):
 
 def _validate(configuration, parts, split):
     """Returns few-shot accuracies and Table 1's scores of the validation classes, by the name they are logged under."""
-    features = evaluation.extract_features(parts.backbone, split.images)
+    features = extract_features(parts.backbone, split.images)
     results = evaluation.few_shot_accuracies(
         features,
         split.labels,

@@ -11,16 +11,20 @@ import tensorflow as tf
 from absl import logging
 
 import dsl_tf
-from dsl_tf import distribution, evaluation, flagfiles, provenance, run_directory
-from dsl_tf.configuration import TrainingConfiguration
+from dsl_tf import distribution, evaluation
 from dsl_tf.data import sources
 from dsl_tf.data.balanced import check_balanced, steps_per_epoch
 from dsl_tf.data.split import SPLITS, Split
 from dsl_tf.errors import UserError
-from dsl_tf.evaluation.subjects import run_features
+from dsl_tf.evaluation.laplacian_shot import DEFAULT_LAM
+from dsl_tf.runs import directory as run_directory
+from dsl_tf.runs import flagfiles, provenance
+from dsl_tf.runs.configuration import TrainingConfiguration
+from dsl_tf.runs.export import export
+from dsl_tf.runs.features import extract_features
+from dsl_tf.runs.subjects import run_features
 from dsl_tf.training import construction
 from dsl_tf.training.checkpoints import Checkpoints
-from dsl_tf.training.export import export
 from dsl_tf.training.interruption import Interruption
 from dsl_tf.training.loop import few_shot_arguments, run_epochs
 from dsl_tf.training.step import TrainingStep
@@ -103,7 +107,7 @@ def _test(configuration, parts, splits, feature_mean, directory):
             val_features = run_features(directory, parts.backbone, splits["val"])
             lams = evaluation.choose_lams(val_features, splits["val"].labels, **arguments)
         else:
-            logging.warning("No val split to choose LaplacianShot's λ on: going on with 0.7.")
+            logging.warning("No val split to choose LaplacianShot's λ on: going on with %s.", DEFAULT_LAM)
     results: dict[str, Any] = {
         "accuracies": evaluation.few_shot_accuracies(
             features,
@@ -227,7 +231,7 @@ def _train(configuration, splits, backbone, directory, interruption, strategy):
     construction.copy_weights(parts, exported)
     print("Features of the training images, for their mean")
     with strategy.scope():
-        feature_mean = evaluation.extract_features(parts.backbone, train_split.images).mean(axis=0)
+        feature_mean = extract_features(parts.backbone, train_split.images).mean(axis=0)
     if chief:
         export(exported, feature_mean, directory)
     distribution.everywhere(strategy, True)

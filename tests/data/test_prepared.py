@@ -299,7 +299,7 @@ def test_a_data_set_that_cannot_be_downloaded_needs_a_folder(dataset, tmp_path):
 
 
 def test_the_command_prepares_and_counts(original, tmp_path):
-    command = [sys.executable, "-m", "dsl_tf.prepare", "--dataset=cifar_fs", f"--data_dir={original}"]
+    command = [sys.executable, "-m", "dsl_tf", "prepare", "--dataset=cifar_fs", f"--data_dir={original}"]
     command.append(f"--cache_dir={tmp_path}")
     failed = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"})
     assert failed.returncode == 2

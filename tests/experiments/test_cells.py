@@ -4,9 +4,9 @@ import sys
 
 import pytest
 
-from dsl_tf.configuration import TrainingConfiguration
 from dsl_tf.errors import UserError
 from dsl_tf.experiments import BASE, BATCH_SHAPES, cells, configuration
+from dsl_tf.runs.configuration import TrainingConfiguration
 
 # Training classes and samples a batch, Table 2 and Section 3.1; 908 classes in Section 3.4.
 CLASSES = {"mini_imagenet": 64, "tiered_imagenet": 351, "cub": 100, "cifar_fs": 64, "meta_inat": 908}
@@ -33,8 +33,8 @@ def cell(table, name, dataset=None):
 def test_rows_are_the_trainings_they_name(table, name, slug, expected):
     run = configuration(cell(table, name))
     assert cell(table, name).slug == slug
-    classification, metric, integration, classifier, power = expected
-    assert (run.classification_loss, run.metric_loss, run.classifier) == (classification, metric, classifier)
+    classification, metric, integration, head, power = expected
+    assert (run.classification_loss, run.metric_loss, run.head) == (classification, metric, head)
     # A loss alone has nothing to integrate, and only the spectral sum has a power.
     assert integration in (None, run.integration)
     assert power in (None, run.power)

@@ -10,7 +10,7 @@ from dsl_tf.training.step import TrainingStep
 
 CLASSES, SIZE = 6, 16
 # What the parts of a run are made of, apart from sizes, and the schedule that a first step is too early for.
-PARTS = ("classification_loss", "metric_loss", "integration", "classifier", "power", "learning_rate", "precision")
+PARTS = ("classification_loss", "metric_loss", "integration", "head", "power", "learning_rate", "precision")
 
 
 def narrow_runs():

@@ -5,10 +5,10 @@ import sys
 import pytest
 from absl import flags
 
-from dsl_tf import flagfiles
-from dsl_tf.configuration import TrainingConfiguration
 from dsl_tf.experiments import BASE, cells, configuration, published
 from dsl_tf.experiments.flagfiles import cell_path, flagfile_texts
+from dsl_tf.runs import flagfiles
+from dsl_tf.runs.configuration import TrainingConfiguration
 
 PROJECT = pathlib.Path(__file__).parents[2]
 
@@ -33,12 +33,13 @@ def test_the_files_in_flags_are_the_generated_ones():
         for path in PROJECT.glob(f"flags/{folder}/**/*")
         if path.is_file()
     }
-    # Mended by: python -m dsl_tf.experiments
+    # Write them anew with: python -m dsl_tf.experiments.flagfiles
     assert there == {path: text.encode() for path, text in flagfile_texts().items()}
 
 
 def test_every_cell_has_a_file_of_its_own():
-    assert len({cell_path(cell) for cell in cells()}) == len(cells()) == len(flagfile_texts()) - len(BASE)
+    assert len({cell_path(cell) for cell in cells() if cell.table != 5}) == len(flagfile_texts()) - len(BASE)
+    assert {cell_path(cell) for cell in cells(5)} == {cell_path(cell) for cell in cells(4)}
 
 
 @pytest.mark.parametrize("table", [3, 4, 5, 6])
@@ -53,21 +54,21 @@ def test_a_base_flagfile_is_what_the_runs_share(in_project, dataset):
 
 
 def test_flags_after_a_flagfile_win(in_project):
-    run = parse("flags/table5/cub/sce_sum_nca.flags", "--ways=16", "--shots=8", "--data_dir=d", "--output_dir=o")
+    run = parse("flags/table4/cub/sce_sum_nca.flags", "--ways=16", "--shots=8", "--data_dir=d", "--output_dir=o")
     assert (run.dataset, run.ways, run.shots, run.data_dir, run.output_dir) == ("cub", 16, 8, "d", "o")
 
 
 def test_shared_runs_are_told_once():
     texts = flagfile_texts()
     shared = ["SCE", "NCA", "SCE⊕NCA (ours)", "i-1"]
-    for cell in [*cells(5), *(cell for cell in cells(3) if cell.name in shared)]:
+    for cell in (cell for cell in cells(3) if cell.name in shared):
         lines = [line for line in texts[cell_path(cell)].splitlines() if not line.startswith("# ")]
         assert lines == [f"--flagfile=flags/table4/{cell.dataset}/{cell.slug}.flags"]
 
 
 def test_comments_say_what_is_reproduced_and_how():
     texts = flagfile_texts()
-    for cell in cells():
+    for cell in (cell for cell in cells() if cell.table != 5):
         comments = [line for line in texts[cell_path(cell)].splitlines() if line.startswith("# ")]
         assert comments[0].startswith(f"# Table {cell.table}, {cell.name} on ")
         for shots, percent in published(cell.table, cell.dataset, cell.name).items():
@@ -78,7 +79,7 @@ def test_comments_say_what_is_reproduced_and_how():
 
 
 def generate(folder):
-    command = [sys.executable, "-m", "dsl_tf.experiments"]
+    command = [sys.executable, "-m", "dsl_tf.experiments.flagfiles"]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True)
 
 

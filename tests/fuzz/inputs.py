@@ -24,8 +24,6 @@ import numpy as np
 from absl import flags
 from PIL import Image
 
-from dsl_tf import flagfiles, run_directory
-from dsl_tf.configuration import EvaluationConfiguration, TrainingConfiguration
 from dsl_tf.data import folder as image_folder
 from dsl_tf.data import prepared, recognition
 from dsl_tf.data.class_lists import class_list
@@ -35,12 +33,15 @@ from dsl_tf.data.formats.json_files import read_json
 from dsl_tf.data.formats.mini_imagenet_lists import read_lists
 from dsl_tf.data.formats.npz_images import find_images
 from dsl_tf.data.formats.tensorflow_datasets import read_class_split
+from dsl_tf.data.formats.unpickling import read_pickle
 from dsl_tf.data.split import SPLITS
-from dsl_tf.data.unpickling import read_pickle
 from dsl_tf.errors import UserError
-from dsl_tf.evaluation.subjects import of_features_file
-from dsl_tf.exported_model import load_feature_mean
 from dsl_tf.report.runs import read_run
+from dsl_tf.runs import directory as run_directory
+from dsl_tf.runs import flagfiles
+from dsl_tf.runs.configuration import EvaluationConfiguration, TrainingConfiguration
+from dsl_tf.runs.export import load_feature_mean
+from dsl_tf.runs.subjects import of_features_file
 from tests.fuzz.damage import any_text, any_value, damaged, replaced
 from tests.images import write_cifar_fs
 from tests.report.made_runs import accuracy, epoch_record, make_run

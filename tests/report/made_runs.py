@@ -1,7 +1,7 @@
 """Run directories with the numbers that a test chose, without training."""
 
-from dsl_tf import run_directory
-from dsl_tf.configuration import TrainingConfiguration
+from dsl_tf.runs import directory as run_directory
+from dsl_tf.runs.configuration import TrainingConfiguration
 
 
 def accuracy(value, shots=1, **changes):

@@ -1,4 +1,4 @@
-"""`python -m dsl_tf.report` as users run it."""
+"""`python -m dsl_tf report` as users run it."""
 
 import csv
 import os
@@ -7,9 +7,9 @@ import sys
 
 import pytest
 
-from dsl_tf.configuration import ReportConfiguration
 from dsl_tf.errors import UserError
 from dsl_tf.report import write_report
+from dsl_tf.runs.configuration import ReportConfiguration
 from tests.report.made_runs import accuracy, epoch_record, make_run
 
 FILES = ("report.csv", "report.html", "report.md", "report.tex")
@@ -17,7 +17,7 @@ FILES = ("report.csv", "report.html", "report.md", "report.tex")
 
 def run(cwd, *arguments, **environment):
     return subprocess.run(
-        [sys.executable, "-m", "dsl_tf.report", *map(str, arguments)],
+        [sys.executable, "-m", "dsl_tf", "report", *map(str, arguments)],
         capture_output=True,
         text=True,
         timeout=120,

@@ -76,11 +76,11 @@ def test_missing_cells_are_there_and_empty(tmp_path):
     [
         ({"metric_loss": "none", "integration": "sum"}, {3: "SCE", 4: "SCE"}),
         ({"metric_loss": "none", "power": 0.7}, {3: "SCE", 4: "SCE"}),
-        ({"classification_loss": "none", "classifier": "random_basis"}, {3: "NCA", 4: "NCA"}),
+        ({"classification_loss": "none", "head": "random_basis"}, {3: "NCA", 4: "NCA"}),
         ({"integration": "sum", "power": 0.1, "epsilon": 0.1}, {3: "i-1", 4: "SCE+NCA"}),
         ({"integration": "classifier_subspace"}, {3: "i-2"}),
-        ({"classifier": "random_basis"}, {3: "ii-1"}),
-        ({"classifier": "axis_basis"}, {3: "ii-2"}),
+        ({"head": "random_basis"}, {3: "ii-1"}),
+        ({"head": "axis_basis"}, {3: "ii-2"}),
         ({"power": 0.9}, {3: "SCE⊕NCA (ours)", 4: "SCE⊕NCA"}),
         ({"classification_loss": "bce", "metric_loss": "proto"}, {4: "BCE⊕Proto"}),
         ({"integration": "spectral_sum", "power": 0.2}, {6: "SCE⊕NCA p=0.2"}),
@@ -193,7 +193,7 @@ def test_own_data_of_few_classes_keeps_its_ways_and_shots(tmp_path):
 
 
 def test_ablations_and_powers_of_own_data_have_tables_3_and_6(tmp_path):
-    make_run(tmp_path / "a", [accuracy(60)], dataset="glyphs", classifier="random_basis")
+    make_run(tmp_path / "a", [accuracy(60)], dataset="glyphs", head="random_basis")
     make_run(tmp_path / "b", [accuracy(61)], dataset="glyphs", integration="spectral_sum", power=0.5)
     make_run(tmp_path / "c", [accuracy(62)], dataset="glyphs", metric_loss="none")
     comparison = compared(tmp_path)

@@ -4,10 +4,10 @@ import json
 import numpy as np
 import pytest
 
-from dsl_tf.configuration import EvaluationConfiguration
 from dsl_tf.errors import UserError
-from dsl_tf.evaluation.run import evaluate
 from dsl_tf.report.evaluation import evaluation_report, evaluation_text, write_evaluation
+from dsl_tf.runs.configuration import EvaluationConfiguration
+from dsl_tf.runs.evaluate import evaluate
 
 
 @pytest.fixture(scope="module")

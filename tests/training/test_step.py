@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from dsl_tf.configuration import TrainingConfiguration
+from dsl_tf.runs.configuration import TrainingConfiguration
 from dsl_tf.training import construction
 from dsl_tf.training.step import TrainingStep
 from tests.images import SIZE, tiny_backbone, tiny_configuration

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from dsl_tf.configuration import EvaluationConfiguration
 from dsl_tf.data import stored_images
 from dsl_tf.errors import UserError
-from dsl_tf.evaluation.run import evaluate
 from dsl_tf.losses import SpectralSumLoss
+from dsl_tf.runs.configuration import EvaluationConfiguration
+from dsl_tf.runs.evaluate import evaluate
 from dsl_tf.training import construction, train
 from tests.images import SIZE, striped_split, striped_splits, tiny_backbone, tiny_configuration, write_cifar_fs
 from tests.losses import oracles
@@ -31,9 +31,9 @@ def metrics(directory):
         ({"classification_loss": "bce", "integration": "sum"}, {"classification_loss", "metric_loss", "accuracy"}),
         ({"integration": "classifier_subspace"}, {"classification_loss", "metric_loss", "accuracy"}),
         ({"integration": "spectral_sum", "filters": (4, 4, 4, 6), "precision": "mixed_bfloat16"}, {"metric_loss"}),
-        ({"integration": "spectral_sum", "spectral_interval": 3, "classifier": "random_basis"}, {"metric_loss"}),
-        ({"classifier": "random_basis", "backbone": "resnet12_basic"}, {"metric_loss"}),
-        ({"classifier": "axis_basis", "gradient_to_kernel": True, "precision": "mixed_float16"}, {"metric_loss"}),
+        ({"integration": "spectral_sum", "spectral_interval": 3, "head": "random_basis"}, {"metric_loss"}),
+        ({"head": "random_basis", "backbone": "resnet12_basic"}, {"metric_loss"}),
+        ({"head": "axis_basis", "gradient_to_kernel": True, "precision": "mixed_float16"}, {"metric_loss"}),
     ],
 )
 def test_every_loss_trains_and_leaves_a_whole_run_directory(tmp_path, changes, logged):
@@ -247,7 +247,7 @@ def test_training_leaves_the_callers_precision_policy_alone(tmp_path):
         ({"test_ways": 6}, {}, ["val", "--test_ways=6", "at most 5 ways"]),
         ({"test_queries": 9}, {}, ["test", "--test_shots=2", "at most 10"]),
         ({}, {"train": None}, ["train"]),
-        ({"classifier": "random_basis", "filters": (4, 4, 4, 7), "integration": "sum"}, {}, ["d = 7", "C = 8"]),
+        ({"head": "random_basis", "filters": (4, 4, 4, 7), "integration": "sum"}, {}, ["d = 7", "C = 8"]),
         (
             {"integration": "spectral_sum", "spectral_interval": 2, "gradient_to_kernel": True},
             {},
@@ -362,10 +362,10 @@ def test_the_scores_of_the_validation_classes_are_logged(tmp_path):
     assert not any("val_discriminant" in name for line in metrics(tmp_path / "metric") for name in line)
 
 
-@pytest.mark.parametrize("classifier", ["linear", "random_basis"])
-def test_binary_cross_entropy_starts_from_the_odds_of_a_class(tmp_path, classifier):
+@pytest.mark.parametrize("head", ["linear", "random_basis"])
+def test_binary_cross_entropy_starts_from_the_odds_of_a_class(tmp_path, head):
     for loss, probability in (("bce", 1 / 6), ("sce", 0.5)):
-        configuration = tiny_configuration(tmp_path, classification_loss=loss, classifier=classifier)
+        configuration = tiny_configuration(tmp_path, classification_loss=loss, head=head)
         parts = construction.build(configuration, (SIZE, SIZE, 3), 6, 2)
         logits = parts.classifier(np.zeros((1, 16), np.float32)).numpy()
         np.testing.assert_allclose(1 / (1 + np.exp(-logits)), np.full((1, 6), probability), rtol=1e-6)

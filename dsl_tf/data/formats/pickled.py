@@ -4,7 +4,7 @@ import os
 
 import numpy as np
 
-from dsl_tf.data.unpickling import read_pickle
+from dsl_tf.data.formats.unpickling import read_pickle
 from dsl_tf.errors import UserError
 
 

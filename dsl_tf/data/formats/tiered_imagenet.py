@@ -10,9 +10,9 @@ from dsl_tf.data.formats.class_folders import read_class_folders
 from dsl_tf.data.formats.npz_images import find_images
 from dsl_tf.data.formats.pickled import as_text, compacted, integers_of, malformed, read_dict, value_of
 from dsl_tf.data.formats.required import check_classes, has_any, required_files
+from dsl_tf.data.formats.unpickling import read_pickle
 from dsl_tf.data.raw import Format, RawSplit
 from dsl_tf.data.split import SPLITS
-from dsl_tf.data.unpickling import read_pickle
 
 _SIDE = 84
 _LABELS = {split: f"{split}_labels.pkl" for split in SPLITS}

@@ -1,0 +1,6 @@
+"""Runs a command: `python -m dsl_tf COMMAND`."""
+
+from dsl_tf.commands import main
+
+if __name__ == "__main__":
+    main()

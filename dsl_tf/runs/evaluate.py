@@ -1,0 +1,242 @@
+"""Evaluations: of finished runs, SavedModels or features, alone or side by side."""
+
+import dataclasses
+import functools
+import os
+
+import numpy as np
+from absl import logging
+
+from dsl_tf import distribution
+from dsl_tf.runs import directory as run_directory
+from dsl_tf.runs import subjects
+from dsl_tf.evaluation.accuracy import (
+    Outcome,
+    choose_lams,
+    class_accuracies,
+    episode_accuracies,
+    evaluate_episodes,
+    few_shot_accuracies,
+)
+from dsl_tf.evaluation.discriminant import subspace_features, subspace_scores
+from dsl_tf.evaluation.laplacian_shot import DEFAULT_LAM
+from dsl_tf.evaluation.paired import PairedMatrix, comparison_matrix
+from dsl_tf.evaluation.retrieval import retrieval_metrics
+from dsl_tf.evaluation.spectrum import singular_values
+from dsl_tf.runs.subjects import Subject
+from dsl_tf.evaluation.transforms import FEATURE_TRANSFORMS
+
+
+@dataclasses.dataclass(frozen=True)
+class SubjectResult:
+    """What was measured of a `Subject`.
+
+    Args:
+        subject: the `Subject`.
+        outcomes: a tuple of `Outcome`, one for each number of shots, classifier and feature transform.
+        details: retrieval metrics, subspace accuracies and scores, and singular values, a dict; empty unless asked for.
+    """
+
+    subject: Subject
+    outcomes: tuple[Outcome, ...]
+    details: dict
+
+    @property
+    def accuracies(self):
+        """The accuracies, a list of dicts as `few_shot_accuracies` returns them."""
+        return [outcome.entry for outcome in self.outcomes]
+
+    def report(self):
+        """Returns all that was measured, for JSON."""
+        entries = []
+        for outcome in self.outcomes:
+            by_class = class_accuracies(self.subject.labels, outcome.query, outcome.predictions)
+            named = {
+                name: float(value)
+                for name, value in zip(self.subject.class_names, by_class, strict=False)
+                if np.isfinite(value)
+            }
+            entries.append({**outcome.entry, "class_accuracies": named})
+        return {"name": self.subject.name, "accuracies": entries, **self.details}
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+    """An evaluation.
+
+    Args:
+        results: a tuple of `SubjectResult`.
+        comparisons: a dict from (classifier, feature transform, shots) to the `PairedMatrix` of the subjects, where
+            runs that differ in nothing but the seed are one; empty for one subject, or where the episodes differ.
+    """
+
+    results: tuple[SubjectResult, ...]
+    comparisons: dict[tuple[str, str, int], PairedMatrix]
+
+
+def evaluate(configuration):
+    """Measures few-shot accuracies of runs, a SavedModel or features, all on the same episodes.
+
+    The accuracies of a run are added to its `results.json`.
+
+    Args:
+        configuration: an `EvaluationConfiguration`.
+
+    Returns:
+        An `Evaluation`.
+
+    Raises:
+        UserError: where something cannot be read, or the split is too small, or another worker died.
+    """
+    strategy = distribution.open_strategy(configuration.distribution, configuration.virtual_devices)
+    with distribution.lost_workers_told(strategy):
+        return _evaluate(configuration, strategy)
+
+
+def _evaluate(configuration, strategy):
+    results = []
+    for load in _loaders(configuration, strategy):
+        subject = load()
+        with strategy.scope():
+            result = _evaluate_subject(configuration, subject)
+        results.append(result)
+        if subject.training is not None and distribution.is_chief(strategy):
+            _record(subject.name, result.accuracies)
+    # None of the workers may end while another one reads or writes.
+    distribution.everywhere(strategy, True)
+    return Evaluation(tuple(results), _compare(results) if len(results) > 1 else {})
+
+
+def _loaders(configuration, strategy):
+    """Returns a function without arguments for each subject."""
+    split = configuration.split
+
+    def of_run(directory):
+        with strategy.scope():
+            return subjects.of_run(directory, split, configuration.data_dir)
+
+    loaders = [functools.partial(of_run, directory) for directory in configuration.run_dir]
+    if configuration.saved_model:
+        options = {
+            "dataset": configuration.dataset,
+            "data_dir": configuration.data_dir,
+            "image_size": configuration.image_size,
+        }
+        loaders.append(functools.partial(subjects.of_saved_model, configuration.saved_model, split, options))
+    loaders += [functools.partial(subjects.of_features_file, path) for path in configuration.features]
+    return loaders
+
+
+def _evaluate_subject(configuration, subject):
+    transforms = configuration.feature_transforms or tuple(
+        kind for kind in FEATURE_TRANSFORMS if kind != "cl2" or subject.mean is not None
+    )
+    arguments = {
+        "ways": configuration.ways,
+        "shots": configuration.shots,
+        "queries": configuration.queries,
+        "seed": configuration.seed,
+        "feature_transforms": transforms,
+        "mean": subject.mean,
+    }
+    options = {"episodes": configuration.episodes, "classifiers": configuration.classifiers}
+    if "laplacian_shot" in configuration.classifiers:
+        if subject.validation is not None:
+            options["lams"] = choose_lams(*subject.validation(), **arguments)
+        else:
+            logging.warning("No val classes of %r to choose LaplacianShot's λ on: going on with %s.", subject.name, DEFAULT_LAM)
+    outcomes = tuple(evaluate_episodes(subject.features, subject.labels, configuration.split, **options, **arguments))
+    details = {}
+    if configuration.details:
+        details["retrieval"] = retrieval_metrics(subject.features, subject.labels)
+        if subject.kernel is not None:
+            details.update(_of_subspaces(subject, configuration.split, {**options, **arguments}))
+    return SubjectResult(subject, outcomes, details)
+
+
+def _of_subspaces(subject, split, options):
+    """Measures what the features hold in span(W) and in its complement, as in Table 1."""
+    # The mean and λ are of the whole features, and a projected mean would be needed for each part.
+    options = {**options, "classifiers": ("nearest_centroid",), "feature_transforms": ("none",)}
+    options.pop("lams", None)
+    parts = subspace_features(subject.features, subject.kernel)
+    return {
+        "discriminant_scores": subspace_scores(subject.features, subject.labels, subject.kernel),
+        "subspace_accuracies": {
+            name: few_shot_accuracies(part, subject.labels, split, **options) for name, part in parts.items()
+        },
+        "singular_values": singular_values(subject.kernel).tolist(),
+    }
+
+
+def _compare(results):
+    """Compares the subjects on each classifier, feature transform and number of shots that all of them have."""
+    groups = _groups(results)
+    outcomes = [{_comparison_key(outcome.entry): outcome for outcome in result.outcomes} for result in results]
+    comparisons = {}
+    for key in outcomes[0]:
+        if not all(key in found for found in outcomes):
+            continue
+        if len({found[key].entry["episodes_fingerprint"] for found in outcomes}) > 1:
+            logging.warning("The subjects' episodes differ, since their data do: going on without a comparison.")
+            return {}
+        accuracies = {
+            name: np.stack([episode_accuracies(outcomes[index][key].predictions) for index in members])
+            for name, members in groups.items()
+        }
+        if len(accuracies) > 1:
+            comparisons[key] = comparison_matrix(accuracies, _seeds(results, groups))
+    return comparisons
+
+
+def _comparison_key(entry):
+    return entry["classifier"], entry["feature_transform"], entry["shots"]
+
+
+def _groups(results):
+    """Returns the positions of the subjects by a name; runs that differ in their seed alone share one."""
+    keys = {}
+    for index, result in enumerate(results):
+        training = result.subject.training
+        # Every subject without a training is a group of its own.
+        key = index if training is None else run_directory.mathematical_flags(training, without=("seed",))
+        keys.setdefault(key, []).append(index)
+    names = _short_names([result.subject.name for result in results])
+    groups = {}
+    for members in keys.values():
+        name = names[members[0]]
+        groups[name if len(members) == 1 else f"{name} and {len(members) - 1} more"] = members
+    return groups
+
+
+def _short_names(names):
+    """Leaves out the folders that all names begin with."""
+    if len(set(names)) < 2 or len({os.path.isabs(name) for name in names}) > 1:
+        return names
+    common = os.path.commonpath(names)
+    return [os.path.relpath(name, common) if common else name for name in names]
+
+
+def _seeds(results, groups):
+    """Returns the seeds of each group's trainings, or None where they are not known or not distinct."""
+    seeds = {}
+    for name, members in groups.items():
+        trainings = [results[index].subject.training for index in members]
+        if None in trainings or len({training.seed for training in trainings}) < len(trainings):
+            return None
+        seeds[name] = tuple(training.seed for training in trainings)
+    return seeds
+
+
+def _record(directory, accuracies):
+    """Adds accuracies to a run's `results.json`, in place of earlier ones of the same kind."""
+    results = run_directory.read_results(directory)
+    measured = {_key(entry) for entry in accuracies}
+    earlier = [entry for entry in results["accuracies"] if _key(entry) not in measured]
+    run_directory.write_results(directory, {**results, "accuracies": earlier + accuracies})
+
+
+def _key(entry):
+    """What was measured, without the outcome."""
+    names = ("split", "classifier", "feature_transform", "ways", "shots", "queries", "episodes", "seed")
+    return tuple(entry.get(name) for name in names)

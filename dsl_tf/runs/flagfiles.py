@@ -1,0 +1,116 @@
+"""Configurations as absl flags and flagfiles."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+from absl import flags
+
+_DEFINITIONS: dict[type, Callable] = {
+    str: flags.DEFINE_string,
+    int: flags.DEFINE_integer,
+    float: flags.DEFINE_float,
+    bool: flags.DEFINE_bool,
+}
+
+
+def _scalar_type(field):
+    """The type of a field that may also be None."""
+    return next(kind for kind in (bool, int, float, str) if field.type in (kind, kind | None))
+
+
+def define(configuration, flag_values, module_name, without=()):
+    """Defines a flag for each field of a configuration class.
+
+    Args:
+        configuration: a dataclass of `dsl_tf.runs.configuration`.
+        flag_values: the `absl.flags.FlagValues` to define them in.
+        module_name: the script that `--help` lists them under.
+        without: names of fields that get no flag.
+    """
+    for field in dataclasses.fields(configuration):
+        if field.name in without:
+            continue
+        metadata, common = field.metadata, {"flag_values": flag_values, "module_name": module_name}
+        default: Any = field.default
+        if metadata["items"]:
+            default = None if default is None else ",".join(map(str, default))
+            flags.DEFINE(
+                flags.ListParser(),
+                field.name,
+                default,
+                metadata["help"],
+                serializer=flags.CsvListSerializer(","),
+                **common,
+            )
+        elif metadata["choices"]:
+            flags.DEFINE_enum(field.name, default, metadata["choices"], metadata["help"], **common)
+        else:
+            _DEFINITIONS[_scalar_type(field)](field.name, default, metadata["help"], **common)
+
+
+def values(configuration, flag_values):
+    """Returns the values of those of a configuration's flags that are defined, by the name of the field.
+
+    Raises:
+        absl.flags.Error: for an item of a list that is of the wrong kind.
+    """
+    found = {}
+    for field in dataclasses.fields(configuration):
+        if field.name not in flag_values:
+            continue
+        value = flag_values[field.name].value
+        items = field.metadata["items"]
+        if items and value is not None:
+            try:
+                value = tuple(items(item) for item in value)
+            except ValueError:
+                raise flags.IllegalFlagValueError(
+                    f"flag --{field.name}={','.join(value)}: expected a list of {items.__name__} values"
+                ) from None
+        found[field.name] = value
+    return found
+
+
+def parse(configuration, flag_values):
+    """Makes a configuration of parsed flags.
+
+    Raises:
+        UserError: for a value out of its limits.
+    """
+    return configuration(**values(configuration, flag_values))
+
+
+def to_lines(configuration, with_defaults=True):
+    """Returns the lines of a flagfile that repeats a configuration; fields that are None are left out.
+
+    Args:
+        configuration: an instance of a dataclass of `dsl_tf.runs.configuration`.
+        with_defaults: whether fields that have their default are in it too.
+    """
+    lines = []
+    for field in dataclasses.fields(configuration):
+        value = getattr(configuration, field.name)
+        if value is None or (value == field.default and not with_defaults):
+            continue
+        if isinstance(value, bool):
+            lines.append(f"--{field.name}" if value else f"--no{field.name}")
+        elif field.metadata["items"]:
+            lines.append(f"--{field.name}={','.join(map(str, value))}")
+        else:
+            lines.append(f"--{field.name}={value}")
+    return lines
+
+
+def read(path, configuration):
+    """Reads the configuration that a flagfile holds.
+
+    Raises:
+        absl.flags.Error, UserError: where the file has unknown flags or values out of their limits.
+    """
+    flag_values = flags.FlagValues()
+    define(configuration, flag_values, module_name=__name__)
+    with open(path, encoding="utf-8") as file:
+        lines = [line.strip() for line in file]
+    flag_values(["flagfile", *(line for line in lines if line and not line.startswith("#"))])
+    return parse(configuration, flag_values)

@@ -1,0 +1,285 @@
+"""Classification of image files from a few labelled ones of each class, with an exported model."""
+
+import concurrent.futures
+import csv
+import os
+import pathlib
+import types
+import typing
+from collections.abc import Iterable
+
+import numpy as np
+import tensorflow as tf
+from absl import logging
+
+from dsl_tf.files import write_text
+from dsl_tf.runs.configuration import PredictionConfiguration
+from dsl_tf.data.decoding import EXTENSIONS, UnreadableImageError, read_image
+from dsl_tf.errors import UserError
+from dsl_tf.evaluation.laplacian_shot import DEFAULT_LAM
+from dsl_tf.evaluation.single_task import laplacian_shot_probabilities, nearest_centroid_probabilities
+from dsl_tf.evaluation.transforms import transform_features
+from dsl_tf.runs.export import load_exported_model, load_feature_mean
+from dsl_tf.progress import progress_bar
+
+# Small enough for the activations of large images.
+_BATCH_SIZE = 64
+_MOST_THREADS = 16
+# Every image is compared with every other one: about 7 GB.
+_LAPLACIAN_SHOT_LIMIT = 20_000
+
+
+class Prediction(typing.NamedTuple):
+    """The class of an image file and its probability; both are None where the image cannot be read.
+
+    `file` is relative to the folder of the images, with forward slashes.
+    """
+
+    file: str
+    class_name: str | None
+    confidence: float | None
+
+
+def predict(
+    model: str | os.PathLike[str],
+    support_dir: str | os.PathLike[str],
+    images_dir: str | os.PathLike[str],
+    classifier: str = "nearest_centroid",
+    feature_transform: str | None = None,
+    lam: float = DEFAULT_LAM,
+) -> list[Prediction]:
+    """Classifies the images in a folder as one of the classes that a few images each are given of.
+
+    Images are read as for training: upright, RGB, resized to the model's size. The confidence is the classifier's
+    probability, softmax(−squared distance) or LaplacianShot's assignment: it ranks the images, but is not calibrated.
+    LaplacianShot goes wrong for features that are not centred. It moves the images' mean onto the labelled images'
+    mean, so it wants images of all classes too, about as many of each; it holds 2 GB for 10,000 images.
+
+    Args:
+        model: a run directory, or the folder of a SavedModel that dsl_tf exported, from a source you trust.
+        support_dir: a folder with one folder of images for each class, at least two; any number of images each.
+        images_dir: a folder of images, at any depth.
+        classifier: `"nearest_centroid"` or `"laplacian_shot"`, which classifies all the images together.
+        feature_transform: `"none"`, `"l2"` or, for a run directory, `"cl2"`; None is `"l2"` for the nearest centroid
+            and `"cl2"` for LaplacianShot.
+        lam: LaplacianShot's λ.
+
+    Returns:
+        A `Prediction` of each image, sorted by file. An image that cannot be read has one too, without a class, and a
+        warning names it; so it does files that are no images, and labelled images that cannot be read.
+
+    Raises:
+        UserError: where a folder or the model cannot be read, there are fewer than two classes, a class has no readable
+            image, there is no readable image to classify, or an argument is out of its limits.
+    """
+    model, support_dir, images_dir = os.fspath(model), os.fspath(support_dir), os.fspath(images_dir)
+    options = PredictionConfiguration(
+        model=model,
+        support_dir=support_dir,
+        images_dir=images_dir,
+        classifier=classifier,
+        feature_transform=feature_transform,
+        lam=lam,
+    )
+    files_by_class = _labelled_files(support_dir)
+    files = _files_to_classify(images_dir)
+    if classifier == "laplacian_shot":
+        _check_batch(len(files), len(files_by_class), options.feature_transform)
+    paths = [os.path.join(images_dir, file) for file in files]
+    mean = load_feature_mean(model) if options.feature_transform == "cl2" else None
+    exported = load_exported_model(model)
+    support, labels = _support_features(exported, files_by_class)
+    query, reasons = _features(exported, paths)
+    _warn("images to classify", [(paths[position], reason) for position, reason in reasons.items()], "without a class")
+    if not len(query):
+        raise UserError(f"{images_dir!r} must hold readable images. Received: none of {len(files)} is.")
+    support, query = (_transformed(features, options.feature_transform, mean, model) for features in (support, query))
+    if classifier == "laplacian_shot":
+        probabilities = laplacian_shot_probabilities(support, labels, query, lam=lam)
+    else:
+        probabilities = nearest_centroid_probabilities(support, labels, query)
+    names = list(files_by_class)
+    answers = zip([names[way] for way in probabilities.argmax(axis=1)], probabilities.max(axis=1).tolist(), strict=True)
+    return [
+        Prediction(file, *((None, None) if position in reasons else next(answers)))
+        for position, file in enumerate(files)
+    ]
+
+
+def check_output(path: str | os.PathLike[str]) -> None:
+    """Checks, before the work, that predictions can be written to a path.
+
+    Raises:
+        UserError: where its folder is missing or closed, or it is a folder itself.
+    """
+    folder = os.path.dirname(path) or "."
+    if os.path.isdir(path) or not os.path.isdir(folder) or not os.access(folder, os.W_OK):
+        raise UserError(
+            f"--output must be a file in a folder that is there and can be written. Received: {os.fspath(path)!r}."
+        )
+
+
+def write_predictions(predictions: Iterable[Prediction], path: str | os.PathLike[str]) -> None:
+    """Writes predictions as a CSV file with the header `file,class,confidence`, in UTF-8, whole or not at all.
+
+    Args:
+        predictions: what `predict` returned; one without a class gets two empty cells.
+        path: the file, replaced if there is one.
+
+    Raises:
+        UserError: where it cannot be written.
+    """
+    lines = []
+    # Line by line, since with a line end of "\n" alone Python 3.11 would not quote a name with "\r".
+    writer = csv.writer(types.SimpleNamespace(write=lines.append))
+    writer.writerow(["file", "class", "confidence"])
+    for file, class_name, confidence in predictions:
+        writer.writerow([file, class_name, None if confidence is None else f"{confidence:.6f}"])
+    text = "".join(line.removesuffix("\r\n") + "\n" for line in lines)
+    try:
+        # Names of files may be no UTF-8.
+        write_text(path, text.encode("utf-8", "backslashreplace").decode("utf-8"))
+    except OSError as error:
+        raise UserError(f"The predictions must be written to {os.fspath(path)!r}. {error.strerror}.") from None
+
+
+def _labelled_files(support_dir):
+    """Returns the paths of the image files by class name, both sorted."""
+    folders, others = _entries(support_dir)
+    if len(folders) < 2:
+        raise UserError(
+            f"{support_dir!r} must have a folder of images for each of at least two classes. "
+            f"Received: {len(folders)} folders, {len(others)} files."
+        )
+    skipped = [(path, "not in a class folder") for path in others]
+    files_by_class = {}
+    for folder in folders:
+        inner_folders, files = _entries(folder)
+        files_by_class[os.path.basename(folder)], not_images = _images_and_others(files)
+        skipped += [(path, "a folder inside a class folder") for path in inner_folders] + not_images
+    _warn("labelled images", skipped, "left out")
+    return files_by_class
+
+
+def _files_to_classify(images_dir):
+    """Returns the image files at any depth, relative with forward slashes, sorted."""
+    files, skipped = _images_and_others(_files_below(images_dir))
+    _warn("images to classify", skipped, "left out")
+    if not files:
+        raise UserError(
+            f"{images_dir!r} must hold images ({', '.join(EXTENSIONS)}). Received: none, {len(skipped)} other files."
+        )
+    return sorted(pathlib.PurePath(os.path.relpath(path, images_dir)).as_posix() for path in files)
+
+
+def _files_below(folder, above=()):
+    real = os.path.realpath(folder)
+    # A link to a folder above it leads round in circles.
+    if real in above:
+        return
+    folders, files = _entries(folder)
+    yield from files
+    for inner in folders:
+        yield from _files_below(inner, (*above, real))
+
+
+def _entries(folder):
+    """Returns the paths of the folders and of all else in a folder, both sorted, none hidden."""
+    try:
+        names = sorted(name for name in os.listdir(folder) if not name.startswith("."))
+    except OSError as error:
+        raise UserError(
+            f"Expected a folder that can be read. Received: {folder!r} ({error.strerror}). Check the path."
+        ) from None
+    paths = [os.path.join(folder, name) for name in names]
+    return [path for path in paths if os.path.isdir(path)], [path for path in paths if not os.path.isdir(path)]
+
+
+def _images_and_others(paths):
+    images, others = [], []
+    for path in paths:
+        if path.lower().endswith(EXTENSIONS):
+            images.append(path)
+        else:
+            others.append((path, "not the extension of an image"))
+    return images, others
+
+
+def _warn(what, skipped, consequence):
+    if skipped:
+        first = ", ".join(f"{path!r} ({reason})" for path, reason in skipped[:3])
+        more = f" and {len(skipped) - 3} more" if len(skipped) > 3 else ""
+        logging.warning("Among the %s: %s%s. They are %s.", what, first, more, consequence)
+
+
+def _support_features(exported, files_by_class):
+    """Returns the features of the labelled images that can be read `[S, d]`, and their labels `[S]`."""
+    paths = [path for files in files_by_class.values() for path in files]
+    labels = np.repeat(np.arange(len(files_by_class)), [len(files) for files in files_by_class.values()])
+    features, reasons = _features(exported, paths)
+    skipped = [(paths[position], reason) for position, reason in reasons.items()]
+    labels = np.delete(labels, list(reasons))
+    empty = [name for label, name in enumerate(files_by_class) if label not in labels]
+    if empty:
+        more = f" and {len(empty) - 3} more" if len(empty) > 3 else ""
+        example = f", such as {skipped[0][0]!r} ({skipped[0][1]})" if skipped else ""
+        raise UserError(
+            "Every class must have a readable image directly in its folder. Received: none for "
+            f"{', '.join(map(repr, empty[:3]))}{more}; {len(skipped)} files cannot be read{example}. "
+            "Add an image or remove the folder."
+        )
+    _warn("labelled images", skipped, "left out")
+    return features, labels
+
+
+def _features(exported, paths):
+    """Returns the features of the images that can be read `[m, d]`, and why not, by position, of the others."""
+
+    def read(path):
+        try:
+            return read_image(path, exported.image_size)
+        except UnreadableImageError as error:
+            return str(error)
+
+    features, reasons = [], {}
+    progress = progress_bar(len(paths), "image")
+    with concurrent.futures.ThreadPoolExecutor(min(os.cpu_count() or 1, _MOST_THREADS)) as pool:
+        for start in range(0, len(paths), _BATCH_SIZE):
+            found = list(pool.map(read, paths[start : start + _BATCH_SIZE]))
+            reasons.update({start + row: reason for row, reason in enumerate(found) if isinstance(reason, str)})
+            images = [image for image in found if not isinstance(image, str)]
+            if images:
+                features.append(exported.signature(images=tf.constant(np.stack(images)))["features"].numpy())
+            progress.update(start + len(found))
+    return np.concatenate(features) if features else np.empty((0, 0), np.float32), reasons
+
+
+def _transformed(features, kind, mean, model):
+    if mean is not None and mean.shape != features.shape[1:]:
+        raise UserError(
+            f"The training features' mean must be of the model's {features.shape[1]} dimensions. "
+            f"Received: {mean.shape} in {os.fspath(model)!r}."
+        )
+    if not np.isfinite(features).all():
+        raise UserError(f"The model must return finite features. Received: {os.fspath(model)!r}, which does not.")
+    return transform_features(features, kind, mean)
+
+
+def _check_batch(images, classes, feature_transform):
+    if images > _LAPLACIAN_SHOT_LIMIT:
+        raise UserError(
+            f"laplacian_shot takes at most {_LAPLACIAN_SHOT_LIMIT:,} images, since it compares them all. "
+            f"Received: {images:,}. Divide the folder, or choose nearest_centroid."
+        )
+    if images < classes:
+        logging.warning(
+            "LaplacianShot wants images of all %d classes together. Received: %d images. nearest_centroid suits them "
+            "better: it takes them one by one.",
+            classes,
+            images,
+        )
+    if feature_transform != "cl2":
+        logging.warning(
+            "LaplacianShot wants centred features, feature transform cl2. Received: %s. Many answers may be wrong.",
+            feature_transform,
+        )
