@@ -1,0 +1,6 @@
+"""Run directories: their configuration, their files, and what is computed with a finished run."""
+
+from dsl_tf.runs import configuration, directory
+from dsl_tf.runs.features import extract_features
+
+__all__ = ["configuration", "directory", "extract_features"]
