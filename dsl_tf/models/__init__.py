@@ -1,6 +1,7 @@
 """Backbones from images to features, and classifiers from features to logits."""
 
 from dsl_tf.models.classifier import FixedSubspaceClassifier
+from dsl_tf.models.embedding import EmbeddingModel
 from dsl_tf.models.resnet import resnet12, resnet12_basic
 
-__all__ = ["FixedSubspaceClassifier", "resnet12", "resnet12_basic"]
+__all__ = ["EmbeddingModel", "FixedSubspaceClassifier", "resnet12", "resnet12_basic"]
