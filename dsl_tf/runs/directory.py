@@ -12,10 +12,10 @@ import socket
 
 from absl import flags, logging
 
-from dsl_tf.runs import flagfiles
-from dsl_tf.files import write_text
-from dsl_tf.runs.configuration import TrainingConfiguration
 from dsl_tf.errors import UserError
+from dsl_tf.files import write_text
+from dsl_tf.runs import flagfiles
+from dsl_tf.runs.configuration import TrainingConfiguration
 
 FLAGFILE = "run.flags"
 DATA = "data.json"

@@ -8,8 +8,6 @@ import numpy as np
 from absl import logging
 
 from dsl_tf import distribution
-from dsl_tf.runs import directory as run_directory
-from dsl_tf.runs import subjects
 from dsl_tf.evaluation.accuracy import (
     Outcome,
     choose_lams,
@@ -23,8 +21,10 @@ from dsl_tf.evaluation.laplacian_shot import DEFAULT_LAM
 from dsl_tf.evaluation.paired import PairedMatrix, comparison_matrix
 from dsl_tf.evaluation.retrieval import retrieval_metrics
 from dsl_tf.evaluation.spectrum import singular_values
-from dsl_tf.runs.subjects import Subject
 from dsl_tf.evaluation.transforms import FEATURE_TRANSFORMS
+from dsl_tf.runs import directory as run_directory
+from dsl_tf.runs import subjects
+from dsl_tf.runs.subjects import Subject
 
 
 @dataclasses.dataclass(frozen=True)
@@ -144,7 +144,9 @@ def _evaluate_subject(configuration, subject):
         if subject.validation is not None:
             options["lams"] = choose_lams(*subject.validation(), **arguments)
         else:
-            logging.warning("No val classes of %r to choose LaplacianShot's λ on: going on with %s.", subject.name, DEFAULT_LAM)
+            logging.warning(
+                "No val classes of %r to choose LaplacianShot's λ on: going on with %s.", subject.name, DEFAULT_LAM
+            )
     outcomes = tuple(evaluate_episodes(subject.features, subject.labels, configuration.split, **options, **arguments))
     details = {}
     if configuration.details:

@@ -10,11 +10,11 @@ import numpy as np
 import tensorflow as tf
 from keras.export import ExportArchive
 
-from dsl_tf.runs import directory as run_directory
+from dsl_tf.data.preprocessing import normalize, resize
 from dsl_tf.errors import UserError
 from dsl_tf.files import replacing
-from dsl_tf.data.preprocessing import normalize, resize
 from dsl_tf.models.standard_layers import with_standard_layers
+from dsl_tf.runs import directory as run_directory
 
 _SIGNATURE = "serving_default"
 

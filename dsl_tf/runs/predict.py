@@ -12,15 +12,15 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from dsl_tf.files import write_text
-from dsl_tf.runs.configuration import PredictionConfiguration
 from dsl_tf.data.decoding import EXTENSIONS, UnreadableImageError, read_image
 from dsl_tf.errors import UserError
 from dsl_tf.evaluation.laplacian_shot import DEFAULT_LAM
 from dsl_tf.evaluation.single_task import laplacian_shot_probabilities, nearest_centroid_probabilities
 from dsl_tf.evaluation.transforms import transform_features
-from dsl_tf.runs.export import load_exported_model, load_feature_mean
+from dsl_tf.files import write_text
 from dsl_tf.progress import progress_bar
+from dsl_tf.runs.configuration import PredictionConfiguration
+from dsl_tf.runs.export import load_exported_model, load_feature_mean
 
 # Small enough for the activations of large images.
 _BATCH_SIZE = 64

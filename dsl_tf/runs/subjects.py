@@ -8,15 +8,15 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from dsl_tf.runs import directory as run_directory
-from dsl_tf.runs.configuration import TrainingConfiguration
 from dsl_tf.data import Split, sources
 from dsl_tf.data.cache import default_cache_dir
 from dsl_tf.errors import UserError
+from dsl_tf.progress import progress_bar
+from dsl_tf.runs import directory as run_directory
+from dsl_tf.runs.configuration import TrainingConfiguration
+from dsl_tf.runs.export import load_exported_model
 from dsl_tf.runs.feature_cache import cached_features, files_fingerprint
 from dsl_tf.runs.features import extract_features
-from dsl_tf.runs.export import load_exported_model
-from dsl_tf.progress import progress_bar
 
 _BATCH = 256
 

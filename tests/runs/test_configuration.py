@@ -1,7 +1,7 @@
 import pytest
 
-from dsl_tf.runs.configuration import EvaluationConfiguration, TrainingConfiguration
 from dsl_tf.errors import UserError
+from dsl_tf.runs.configuration import EvaluationConfiguration, TrainingConfiguration
 
 
 @pytest.mark.parametrize(

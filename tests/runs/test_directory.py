@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
-from dsl_tf.runs import directory as run_directory
 from dsl_tf.errors import UserError
+from dsl_tf.runs import directory as run_directory
 from tests.images import tiny_configuration
 
 
@@ -86,7 +86,7 @@ def holder(tmp_path):
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
-        cwd=pathlib.Path(__file__).parent.parent,
+        cwd=pathlib.Path(__file__).parent.parent.parent,
     )
     assert process.stdout.readline() == "locked\n"
     yield process
@@ -143,7 +143,7 @@ while held < 200:
         pass
 """
     command = [sys.executable, "-c", script, tmp_path]
-    cwd = pathlib.Path(__file__).parent.parent
+    cwd = pathlib.Path(__file__).parent.parent.parent
     processes = [subprocess.Popen([*command, str(number)], cwd=cwd) for number in range(3)]
     assert [process.wait(60) for process in processes] == [0, 0, 0]
 

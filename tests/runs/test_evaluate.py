@@ -4,9 +4,9 @@ import keras
 import numpy as np
 import pytest
 
-from dsl_tf.runs.configuration import EvaluationConfiguration
 from dsl_tf.errors import UserError
 from dsl_tf.evaluation import few_shot_accuracies, sample_episodes, transform_features
+from dsl_tf.runs.configuration import EvaluationConfiguration
 from dsl_tf.runs.evaluate import evaluate
 from dsl_tf.training import train
 from tests.images import striped_splits, tiny_backbone, tiny_configuration

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from dsl_tf.runs.features import extract_features
 from dsl_tf.models.resnet import resnet12, resnet12_basic
+from dsl_tf.runs.features import extract_features
 
 
 def noise(count=10, size=16, seed=0):

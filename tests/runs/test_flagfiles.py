@@ -4,11 +4,11 @@ import pathlib
 import pytest
 from absl import flags
 
+from dsl_tf.errors import UserError
 from dsl_tf.runs import flagfiles
 from dsl_tf.runs.configuration import EvaluationConfiguration, TrainingConfiguration
-from dsl_tf.errors import UserError
 
-FLAGS_FOLDER = pathlib.Path(__file__).parent.parent / "flags"
+FLAGS_FOLDER = pathlib.Path(__file__).parent.parent.parent / "flags"
 
 
 def parse(configuration, *arguments):

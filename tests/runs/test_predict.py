@@ -13,12 +13,12 @@ import tensorflow as tf
 from absl import logging
 from PIL import Image
 
-from dsl_tf.runs import predict
 from dsl_tf.data.decoding import read_image
 from dsl_tf.errors import UserError
 from dsl_tf.evaluation import transform_features
-from dsl_tf.runs.predict import Prediction, check_output, predict, write_predictions
+from dsl_tf.runs import predict as prediction
 from dsl_tf.runs.export import export_saved_model, export_statistics
+from dsl_tf.runs.predict import Prediction, check_output, predict, write_predictions
 from tests.images import SIZE, tiny_backbone
 
 COLOURS = {"blue": (20, 40, 220), "green": (30, 200, 40), "red": (230, 30, 20)}
