@@ -134,7 +134,7 @@ def choose_lams(
     seed: int,
     feature_transforms: Sequence[str],
     mean: np.ndarray | None = None,
-    episodes: int = 1000,
+    episodes: int = 500,
 ) -> dict[tuple[str, int], float]:
     """Chooses LaplacianShot's λ on validation classes, for each feature transform and number of shots.
 

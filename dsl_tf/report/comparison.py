@@ -210,7 +210,7 @@ def _block(table, key, titles, runs, feature_transform):
     """Fills a table on one data set."""
     table_cells = cells(table, datasets=(key,))
     classifier = table_cells[0].classifier
-    feature_transform = feature_transform or table_cells[0].feature_transform
+    feature_transform = feature_transform or table_cells[0].feature_transforms[0]
     entries = {id(run): accuracy_entries(run, classifier, feature_transform) for run in runs}
     is_papers = key in _PAPER_DATA[table]
     ways = 5 if is_papers else choose_ways([entry for found in entries.values() for entry in found])

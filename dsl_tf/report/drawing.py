@@ -170,7 +170,7 @@ def color_of(configuration):
     """Returns the name of the colour of a training's loss: alone, sum, direct, spectral or other."""
     if "none" in (configuration.classification_loss, configuration.metric_loss):
         return "alone"
-    if configuration.classifier != "linear":
+    if configuration.head != "linear":
         return "other"
     names = {"sum": "sum", "direct_sum": "direct", "spectral_sum": "spectral"}
     return names.get(configuration.integration, "other")

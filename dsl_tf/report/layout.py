@@ -142,7 +142,7 @@ def _all_accuracies(run, feature_transform):
     """Returns a run's test accuracies in one line."""
     parts = []
     for classifier in _CLASSIFIERS:
-        entries = accuracy_entries(run, classifier, feature_transform or FEATURE_TRANSFORMS[classifier])
+        entries = accuracy_entries(run, classifier, feature_transform or FEATURE_TRANSFORMS[classifier][0])
         ways = choose_ways(entries)
         for shots in sorted({entry["shots"] for entry in entries if entry["ways"] == ways}):
             entry = choose_entry(entries, ways, shots)

@@ -1,12 +1,10 @@
 import pathlib
-import subprocess
-import sys
 
 import pytest
 from absl import flags
 
 from dsl_tf.experiments import BASE, cells, configuration, published
-from dsl_tf.experiments.flagfiles import cell_path, flagfile_texts
+from dsl_tf.experiments.flagfiles import cell_path, flagfile_texts, main
 from dsl_tf.runs import flagfiles
 from dsl_tf.runs.configuration import TrainingConfiguration
 
@@ -74,20 +72,17 @@ def test_comments_say_what_is_reproduced_and_how():
         for shots, percent in published(cell.table, cell.dataset, cell.name).items():
             assert f"{percent:.2f}% ({shots}-shot)" in comments[0]
         assert comments[1] == f"# Run: python run_train.py --flagfile={cell_path(cell)} --data_dir=DIR"
+        assert comments[2].startswith("# Takes: ")
+        assert cell.classifier in comments[3] and all(name in comments[3] for name in cell.feature_transforms)
         assert "python -m dsl_tf.experiments" in comments[-1]
-        assert cell.classifier in comments[2]
 
 
-def generate(folder):
-    command = [sys.executable, "-m", "dsl_tf.experiments.flagfiles"]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True)
-
-
-def test_the_generator_writes_below_flags_and_leaves_other_files_alone(tmp_path):
+def test_the_generator_writes_below_flags_and_leaves_other_files_alone(tmp_path, monkeypatch):
     (tmp_path / "flags" / "table3").mkdir(parents=True)
     (tmp_path / "flags" / "table3" / "sce.flags").write_text("stale")
     (tmp_path / "flags" / "mine.flags").write_text("mine")
-    assert generate(tmp_path).returncode == 0
+    monkeypatch.chdir(tmp_path)
+    main()
     written = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()}
     assert written == {*flagfile_texts(), "flags/mine.flags"}
     assert (tmp_path / "flags" / "mine.flags").read_text() == "mine"
@@ -95,8 +90,11 @@ def test_the_generator_writes_below_flags_and_leaves_other_files_alone(tmp_path)
         assert (tmp_path / path).read_bytes() == text.encode()
 
 
-def test_the_generator_refuses_a_folder_without_flags_in_one_line(tmp_path):
-    run = generate(tmp_path)
-    assert run.returncode == 2 and run.stdout == ""
-    assert run.stderr.startswith("error: ") and run.stderr.count("\n") == 1 and tmp_path.name in run.stderr
+def test_the_generator_refuses_a_folder_without_flags_in_one_line(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit, match="2"):
+        main()
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.startswith("error: ") and printed.err.count("\n") == 1 and tmp_path.name in printed.err
     assert not list(tmp_path.iterdir())

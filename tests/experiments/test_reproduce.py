@@ -10,14 +10,16 @@ import sys
 import time
 
 import pytest
+from absl import flags
 
 from dsl_tf.errors import UserError
 from dsl_tf.experiments import cells
-from dsl_tf.experiments.reproduce import planned_runs
+from dsl_tf.experiments.reproduce import CELL_FLAGS, planned_runs
 from dsl_tf.runs import directory as run_directory
-from dsl_tf.runs.configuration import ReproductionConfiguration
+from dsl_tf.runs import flagfiles
+from dsl_tf.runs.configuration import ReproductionConfiguration, TrainingConfiguration
 
-PROJECT = pathlib.Path(__file__).parent.parent
+PROJECT = pathlib.Path(__file__).parents[2]
 TINY = [
     "--filters=4,4,8,16",
     "--epochs=1",
@@ -49,18 +51,31 @@ def test_a_table_is_planned_whole(table):
     assert set.union(*runs.values()) == {"laplacian_shot" if table == 5 else "nearest_centroid"}
 
 
-def test_the_parts_of_the_study_share_directories_for_the_same_runs_alone():
-    flags_of = {}
-    for part in sorted(PROJECT.glob("flags/study/[1-8]*.flags")):
-        printed = reproduce(f"--flagfile=flags/study/{part.name}", "--data_dir=DIR", "--print_commands")
-        assert printed.returncode == 0, printed.stderr
-        for line in printed.stdout.splitlines():
-            _, script, *flags = shlex.split(line)
-            assert script == "run_train.py"
-            (output_dir,) = (flag for flag in flags if flag.startswith("--output_dir="))
-            assert output_dir.startswith("--output_dir=runs/study/")
-            assert flags_of.setdefault(output_dir, set(flags)) == set(flags)
-    assert len(flags_of) == 85
+def parse(path):
+    """Parses a flagfile as the command does: which runs, and the changes to all of them."""
+    values = flags.FlagValues()
+    flagfiles.define(TrainingConfiguration, values, module_name="script", without=CELL_FLAGS)
+    flagfiles.define(ReproductionConfiguration, values, module_name="script")
+    values(["script", f"--flagfile={path}"])
+    changes = flagfiles.values(TrainingConfiguration, values)
+    return (
+        flagfiles.parse(ReproductionConfiguration, values),
+        {name: value for name, value in changes.items() if values[name].present},
+    )
+
+
+@pytest.mark.parametrize(
+    ("folder", "runs_folder", "count"),
+    [("study/[1-8]*.flags", "runs/study/", 85), ("study/mini_imagenet/[1-9]*.flags", "runs/mini_imagenet_study/", 17)],
+)
+def test_the_parts_of_a_study_share_directories_for_the_same_runs_alone(monkeypatch, folder, runs_folder, count):
+    monkeypatch.chdir(PROJECT)
+    planned = {}
+    for part in sorted(PROJECT.glob(f"flags/{folder}")):
+        for run in planned_runs(*parse(part)):
+            assert run.output_dir.startswith(runs_folder)
+            assert planned.setdefault(run.output_dir, run) == run
+    assert len(planned) == count
 
 
 def test_what_two_tables_share_is_planned_once():
@@ -110,7 +125,7 @@ def test_the_printed_commands_are_the_planned_runs(tmp_path):
     assert len(lines) == 7
     for line, cell in zip(lines, cells(3), strict=True):
         words = shlex.split(line)
-        assert words[:2] == ["python", "run_train.py"]
+        assert words[:4] == ["python", "-m", "dsl_tf", "train"]
         assert {"--precision=mixed_bfloat16", "--seed=4", "--dataset=mini_imagenet"} <= set(words)
         assert f"--output_dir={tmp_path}/mini_imagenet/{cell.slug}/64x8/seed4" in words
     assert list(tmp_path.iterdir()) == []
@@ -158,9 +173,9 @@ def test_missing_runs_are_made_and_finished_ones_left_alone(first):
 def test_a_finished_run_without_the_tables_classifier_is_evaluated_with_it(first):
     runs, chosen, _ = first
     printed = reproduce("--table=5", "--print_commands", *chosen, "--rows=sce").stdout.split()
-    assert printed[1] == "run_eval.py"
-    flags = {"--classifiers=laplacian_shot", f"--run_dir={runs}/folder/sce/8x3/seed0", "--ways=3", "--shots=1,2"}
-    assert set(printed[2:]) >= flags
+    assert printed[:4] == ["python", "-m", "dsl_tf", "evaluate"]
+    expected = {"--classifiers=laplacian_shot", f"--run_dir={runs}/folder/sce/8x3/seed0", "--ways=3", "--shots=1,2"}
+    assert set(printed[4:]) >= expected
     assert reproduce("--table=5", *chosen, "--rows=sce").returncode == 0
     entries = json.loads((runs / "folder" / "sce" / "8x3" / "seed0" / "results.json").read_text())["accuracies"]
     assert {(entry["classifier"], entry["shots"], entry["episodes"]) for entry in entries} == {
@@ -168,7 +183,7 @@ def test_a_finished_run_without_the_tables_classifier_is_evaluated_with_it(first
     }
 
 
-@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1])
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
 def test_an_interruption_ends_the_running_training_and_the_same_command_goes_on(data_dir, tmp_path, sent):
     chosen = ["--table=4", "--datasets=folder", f"--data_dir={data_dir}", "--rows=sce", f"--runs={tmp_path}", *TINY]
     chosen += ["--epochs=2000"]
