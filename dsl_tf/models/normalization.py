@@ -88,25 +88,29 @@ def _synchronized(replica, x, scale, offset, epsilon):
     return normalized(x, scale, offset)
 
 
-def with_synchronized_normalization(model):
-    """Copies a model, under the strategy in whose scope this is, with batch normalisation over all its replicas.
+def with_fused_normalization(model: keras.Model, synchronized: bool = False) -> keras.Model:
+    """Copies a model, under the strategy in whose scope this is called, with fused batch normalisation.
 
     Args:
         model: a functional or sequential `keras.Model`, which may hold others.
+        synchronized: whether the copy takes its statistics over the images of all replicas.
 
     Returns:
         A model with the same layers, names and weights.
+
+    Raises:
+        ValueError, TypeError, NotImplementedError: if Keras cannot copy the model.
     """
 
-    def synchronized(layer):
+    def fused(layer: keras.layers.Layer) -> keras.layers.Layer:
         if isinstance(layer, keras.Model):
-            return with_synchronized_normalization(layer)
+            return with_fused_normalization(layer, synchronized)
         if not isinstance(layer, keras.layers.BatchNormalization):
             return layer.__class__.from_config(layer.get_config())
         standard = type(layer) is keras.layers.BatchNormalization
         kind = FusedBatchNormalization if standard else layer.__class__
-        return kind.from_config({**layer.get_config(), "synchronized": True})
+        return kind.from_config({**layer.get_config(), "synchronized": synchronized})
 
-    copy = keras.models.clone_model(model, clone_function=synchronized)
+    copy = keras.models.clone_model(model, clone_function=fused)
     copy.set_weights(model.get_weights())
     return copy

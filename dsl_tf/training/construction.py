@@ -144,8 +144,8 @@ def build(
     return parts
 
 
-def replicate(parts, configuration, strategy):
-    """Builds the same parts, with the same weights, on all devices of a strategy.
+def replicate(parts: Parts, configuration: TrainingConfiguration, strategy: tf.distribute.Strategy) -> Parts:
+    """Builds the same parts, with the same weights, on all devices of a strategy, with fused batch normalisation.
 
     Args:
         parts: the `Parts`, built outside of the strategy.
@@ -153,31 +153,46 @@ def replicate(parts, configuration, strategy):
         strategy: a `tf.distribute.Strategy`.
 
     Returns:
-        The `Parts`, where batch normalisation takes its statistics over all replicas; those given for one replica.
+        The `Parts`, where batch normalisation takes its statistics over all replicas; those given if there is one
+        replica and nothing to fuse.
 
     Raises:
-        UserError: for a backbone that is no functional or sequential model.
+        UserError: if there are several replicas and the backbone is no functional or sequential model.
     """
-    if strategy.num_replicas_in_sync == 1:
+    several = strategy.num_replicas_in_sync > 1
+    if not several and not _has_standard_normalization(parts.backbone):
         return parts
     with strategy.scope():
         try:
-            backbone = models.normalization.with_synchronized_normalization(parts.backbone)
+            backbone = models.normalization.with_fused_normalization(parts.backbone, synchronized=several)
         except (ValueError, TypeError, NotImplementedError) as error:
+            if not several:
+                # Keras's own batch normalisation is as right, and slower.
+                return parts
             raise UserError(
                 "A backbone on several devices must be a functional or sequential Keras model, which can be copied. "
                 f"Received: {type(parts.backbone).__name__} ({' '.join(str(error).split())[:200]}). "
                 "Train with --distribution=none."
             ) from None
-        classifier = parts.classifier
-        if classifier is not None:
-            classifier = type(classifier).from_config(classifier.get_config())
+        classifier = None
+        if parts.classifier is not None:
+            classifier = type(parts.classifier).from_config(parts.classifier.get_config())
             classifier.build((None, parts.backbone.output_shape[1]))
             classifier.set_weights(parts.classifier.get_weights())
         optimizer = type(parts.optimizer).from_config(parts.optimizer.get_config())
         replicated = Parts(backbone, classifier, build_loss(configuration, classifier), optimizer)
         optimizer.build(replicated.trainable_weights)
     return replicated
+
+
+def _has_standard_normalization(model: keras.Model) -> bool:
+    """Returns whether a model holds batch normalisation of Keras's own, at any depth."""
+    return any(
+        _has_standard_normalization(layer)
+        if isinstance(layer, keras.Model)
+        else type(layer) is keras.layers.BatchNormalization
+        for layer in model.layers
+    )
 
 
 def copy_weights(parts, others):

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from dsl_tf.models.normalization import FusedBatchNormalization
+from dsl_tf.models.normalization import FusedBatchNormalization, with_fused_normalization
+from dsl_tf.models.standard_layers import with_standard_layers
 
 POLICIES = ["float32", "mixed_bfloat16", "mixed_float16", "float64"]
 # Of the activations: float32 in another order of summation, or one rounding step of the half precisions.
@@ -296,3 +297,34 @@ def test_training_in_a_model():
     np.testing.assert_allclose(*histories, rtol=1e-4)
     for received, expected in zip(*weights, strict=True):
         np.testing.assert_allclose(received, expected, rtol=1e-3, atol=1e-5)
+
+
+def nested_model():
+    """Keras's own layers, one of them shared and one in a model within the model."""
+    inner = keras.Sequential([keras.Input((4, 4, 3)), keras.layers.BatchNormalization(name="within")], name="inner")
+    inputs = keras.Input((4, 4, 3))
+    shared = keras.layers.BatchNormalization(name="shared", momentum=0.7)
+    x = keras.layers.Add()([shared(inner(inputs)), shared(inputs)])
+    x = keras.layers.BatchNormalization(name="frozen", trainable=False)(x)
+    return keras.Model(inputs, keras.layers.GlobalAveragePooling2D()(x))
+
+
+def test_a_fused_copy_computes_what_the_model_does():
+    model = nested_model()
+    random = np.random.default_rng(0)
+    model.set_weights([random.uniform(0.5, 2, weights.shape) for weights in model.get_weights()])
+    copy = with_fused_normalization(model)
+    images = random.normal(size=(5, 4, 4, 3)).astype(np.float32)
+    for training in (True, False):
+        np.testing.assert_allclose(copy(images, training=training), model(images, training=training), atol=1e-5)
+    for weights, others in zip(copy.get_weights(), model.get_weights(), strict=True):
+        np.testing.assert_allclose(weights, others, rtol=1e-5, atol=1e-6)
+    fused = [layer for layer in copy._flatten_layers() if isinstance(layer, keras.layers.BatchNormalization)]
+    assert {layer.name for layer in fused} == {"within", "shared", "frozen"}
+    assert {type(layer) for layer in fused} == {FusedBatchNormalization} and not copy.get_layer("frozen").trainable
+
+
+def test_a_fused_copy_loads_as_keras_own_layers():
+    copy = with_standard_layers(with_fused_normalization(nested_model()))
+    found = {type(layer) for layer in copy._flatten_layers() if isinstance(layer, keras.layers.BatchNormalization)}
+    assert found == {keras.layers.BatchNormalization}
