@@ -3,154 +3,152 @@
 import dataclasses
 import os
 import statistics
+from collections.abc import Iterable, Sequence
+from typing import Any
 
+from dsl_tf.report.runs import Run
 from dsl_tf.runs.configuration import TrainingConfiguration
+from dsl_tf.runs.titles import loss_key, settings, titles
 
-_LOSS_FLAGS = (
-    "classification_loss",
-    "metric_loss",
-    "integration",
-    "head",
-    "power",
-    "spectral_interval",
-    "epsilon",
-    "gradient_to_kernel",
-)
-_NAMES = {"sce": "SCE", "bce": "BCE", "nca": "NCA", "proto": "Proto"}
-_SYMBOLS = {"sum": "+", "direct_sum": "⊕", "spectral_sum": "⊕", "classifier_subspace": "+"}
-# The paper's protocol, preferred where a run was evaluated by several.
-_WAYS, _QUERIES = 5, 15
+# The paper's, preferred if a run was evaluated with several.
+_QUERIES = 15
 
 
-def loss_key(configuration):
-    """Returns the flags that tell a training's loss, a tuple; those without effect on it are left out."""
-    losses = (configuration.classification_loss, configuration.metric_loss)
-    integration = configuration.integration
-    key = [*losses]
-    if losses[0] != "none":
-        key.append(configuration.head)
-    if "none" not in losses:
-        key.append(integration)
-        if integration == "spectral_sum":
-            key += [configuration.power, configuration.spectral_interval]
-        elif integration != "sum":
-            key.append(configuration.epsilon)
-        if integration != "sum":
-            key.append(configuration.gradient_to_kernel)
-    return tuple(key)
-
-
-def cell_key(cell):
-    """Returns the `loss_key` of the runs that belong to a `Cell`."""
-    return loss_key(TrainingConfiguration(**cell.flags))
-
-
-def loss_title(configuration):
-    """Names a run's loss as the paper's tables do, with what sets it apart, such as `"SCE⊕NCA p=0.3"`."""
-    integration, both = configuration.integration, "none" not in loss_key(configuration)[:2]
-    losses = [_NAMES[name] for name in (configuration.classification_loss, configuration.metric_loss) if name != "none"]
-    parts = [_SYMBOLS[integration].join(losses)]
-    if both and integration == "spectral_sum":
-        parts.append(f"p={configuration.power}")
-        if configuration.spectral_interval > 1:
-            parts.append(f"every {configuration.spectral_interval} steps")
-    if both and integration == "classifier_subspace":
-        parts.append("in span(W)")
-    if both and integration not in ("sum", "spectral_sum") and configuration.epsilon != TrainingConfiguration.epsilon:
-        parts.append(f"ε={configuration.epsilon}")
-    if both and integration != "sum" and configuration.gradient_to_kernel:
-        parts.append("with gradient to W")
-    if configuration.classification_loss != "none" and configuration.head != "linear":
-        parts.append(configuration.head.replace("_", " "))
-    return " ".join(parts)
-
-
-def data_key(run):
-    """Returns what makes two runs' data the same: a value of `--dataset`, with the folder for `folder`."""
+def data_key(run: Run) -> str:
+    """Returns what two runs on the same data share: the value of `--dataset`, with the folder for `folder`."""
     if run.results and run.results.get("source") == "arrays":
         # Whatever its --dataset says: Python passed other data.
         return "arrays"
-    configuration = run.configuration
-    if configuration.dataset == "folder":
-        return f"folder:{os.path.normpath(configuration.data_dir or '.')}"
-    return configuration.dataset
+    assert run.configuration
+    if run.configuration.dataset == "folder":
+        return f"folder:{os.path.normpath(run.configuration.data_dir or '.')}"
+    return run.configuration.dataset
 
 
-def accuracy_entries(run, classifier, feature_transform):
-    """Returns a run's accuracies on its test split by a classifier and a feature transform, a list of dicts."""
-    return [
+def test_entries(run: Run, classifier: str) -> list[dict[str, Any]]:
+    """Returns a run's accuracies on its test split by a few-shot classifier, dicts as in `results.json`."""
+    entries = (run.results or {}).get("accuracies", ())
+    return [entry for entry in entries if (entry["split"], entry["classifier"]) == ("test", classifier)]
+
+
+def choose_entry(
+    entries: Iterable[dict[str, Any]], feature_transform: str, ways: int, shots: int
+) -> dict[str, Any] | None:
+    """Returns the accuracy that follows the paper's protocol most: 15 queries first, then most episodes, then last."""
+    found = [
         entry
-        for entry in (run.results or {}).get("accuracies", ())
-        if (entry["split"], entry["classifier"], entry["feature_transform"]) == ("test", classifier, feature_transform)
+        for entry in entries
+        if (entry["feature_transform"], entry["ways"], entry["shots"]) == (feature_transform, ways, shots)
     ]
-
-
-def choose_ways(entries):
-    """Returns the ways to report: the paper's 5 where any entry has them, or the most."""
-    found = {entry["ways"] for entry in entries}
-    return _WAYS if _WAYS in found or not found else max(found)
-
-
-def choose_entry(entries, ways, shots):
-    """Returns the accuracy by most of the paper's protocol: 15 queries first, then the most episodes, then the last.
-
-    Returns:
-        A dict of `accuracies`, or None where there is none of these ways and shots.
-    """
-    found = [entry for entry in entries if (entry["ways"], entry["shots"]) == (ways, shots)]
     order = lambda item: (item[1]["queries"] == _QUERIES, item[1]["episodes"], item[0])  # noqa: E731
     return max(enumerate(found), key=order)[1] if found else None
 
 
 @dataclasses.dataclass(frozen=True)
+class Measurement:
+    """An accuracy, averaged over seeds, beside the published one; all in percent.
+
+    Args:
+        classifier: the few-shot classifier.
+        feature_transform: what it was measured on.
+        ways: N of the few-shot task.
+        shots: K of the few-shot task.
+        values: the seeds' accuracies; empty if it was not measured.
+        episodes_half_width: the 95% confidence half-width of the first seed's; None if it was not measured.
+        published: the paper's, or None.
+        protocols: queries and episodes of the seeds, pairs.
+    """
+
+    classifier: str
+    feature_transform: str
+    ways: int
+    shots: int
+    values: tuple[float, ...]
+    episodes_half_width: float | None
+    published: float | None = None
+    protocols: tuple[tuple[int, int], ...] = ()
+
+    @property
+    def mean(self) -> float | None:
+        """The mean over seeds, or None."""
+        return statistics.fmean(self.values) if self.values else None
+
+    @property
+    def spread(self) -> float | None:
+        """The sample standard deviation over seeds; None for fewer than two."""
+        return statistics.stdev(self.values) if len(self.values) > 1 else None
+
+    @property
+    def half_width(self) -> float | None:
+        """The 95% confidence half-width over the episodes of one seed; None for several."""
+        return self.episodes_half_width if len(self.values) == 1 else None
+
+    @property
+    def error(self) -> float | None:
+        """What stands after ±: the spread of several seeds, or the half-width of one."""
+        return self.half_width if self.spread is None else self.spread
+
+    @property
+    def difference(self) -> float | None:
+        """Measured minus published, or None."""
+        return None if self.mean is None or self.published is None else self.mean - self.published
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
 class Candidate:
     """Runs that differ in their seeds alone.
 
     Args:
-        runs: a tuple of finished `Run`, one a seed.
-        repeats: further runs of these seeds, which are not averaged.
+        runs: finished runs, one per seed.
+        repeats: further runs with the same flags and seeds; they are not averaged.
     """
 
-    runs: tuple
-    repeats: tuple = ()
+    runs: tuple[Run, ...]
+    repeats: tuple[Run, ...] = ()
 
     @property
-    def configuration(self):
-        """The `TrainingConfiguration` of the first seed."""
+    def configuration(self) -> TrainingConfiguration:
+        """The configuration of the first seed."""
+        assert self.runs[0].configuration
         return self.runs[0].configuration
 
     @property
-    def batch_shape(self):
+    def batch_shape(self) -> str:
         """N×K, such as `"64x8"`."""
         return f"{self.configuration.ways}x{self.configuration.shots}"
 
     @property
-    def validation_accuracy(self):
-        """The mean of the seeds' best validation accuracies, a fraction; None where a seed has none."""
-        values = [run.validation_accuracy for run in self.runs]
-        return None if None in values else statistics.fmean(values)
+    def validation_accuracy(self) -> float | None:
+        """The mean of the seeds' best validation accuracies, a fraction; None if a seed has none."""
+        values = [run.validation_accuracy for run in self.runs if run.validation_accuracy is not None]
+        return statistics.fmean(values) if len(values) == len(self.runs) else None
+
+    def measure(
+        self, classifier: str, feature_transform: str, ways: int, shots: int, published: float | None = None
+    ) -> Measurement:
+        """Averages an accuracy over the seeds that have it."""
+        found = [choose_entry(test_entries(run, classifier), feature_transform, ways, shots) for run in self.runs]
+        entries = [entry for entry in found if entry]
+        return Measurement(
+            classifier,
+            feature_transform,
+            ways,
+            shots,
+            tuple(100 * entry["accuracy"] for entry in entries),
+            100 * entries[0]["half_width"] if entries else None,
+            published,
+            tuple((entry["queries"], entry["episodes"]) for entry in entries),
+        )
 
 
-def other_flags(configuration):
-    """Returns `{flag: value}` of the mathematical flags beside data set, loss and seed."""
-    left_out = {"dataset", "seed", *_LOSS_FLAGS}
-    return {
-        field.name: getattr(configuration, field.name)
-        for field in dataclasses.fields(configuration)
-        if field.metadata["mathematical"] and field.name not in left_out
-    }
-
-
-def gather(runs):
-    """Groups the runs of one loss on one data set by all their flags but the seed.
-
-    Returns:
-        A tuple of `Candidate`, in the order of their first runs.
-    """
-    groups = {}
+def gather(runs: Iterable[Run]) -> tuple[Candidate, ...]:
+    """Groups runs by everything but the seed: data, loss and all settings; in the order of the first runs."""
+    groups: dict[Any, dict[int, list[Run]]] = {}
     for run in runs:
-        seeds = groups.setdefault(tuple(other_flags(run.configuration).items()), {})
-        seeds.setdefault(run.configuration.seed, []).append(run)
+        configuration = run.configuration
+        assert configuration
+        key = (data_key(run), run.backbone, loss_key(configuration), tuple(settings(configuration).items()))
+        groups.setdefault(key, {}).setdefault(configuration.seed, []).append(run)
     candidates = []
     for seeds in groups.values():
         ordered = [seeds[seed] for seed in sorted(seeds)]
@@ -159,25 +157,35 @@ def gather(runs):
     return tuple(candidates)
 
 
-def pick(candidates):
+def variants(candidates: Iterable[Candidate]) -> list[tuple[Candidate, ...]]:
+    """Groups candidates of one loss that differ in N×K alone, with the same N·K: the paper reports the best of them."""
+    groups: dict[Any, list[Candidate]] = {}
+    for candidate in candidates:
+        configuration = candidate.configuration
+        others = tuple(item for item in settings(configuration).items() if item[0] not in ("ways", "shots"))
+        key = (configuration.ways * configuration.shots, candidate.runs[0].backbone, others)
+        groups.setdefault(key, []).append(candidate)
+    return [tuple(group) for group in groups.values()]
+
+
+def pick(candidates: Sequence[Candidate]) -> Candidate:
     """Picks the candidate with the best mean validation accuracy; without any, the first."""
     validated = [candidate for candidate in candidates if candidate.validation_accuracy is not None]
-    return max(validated, key=lambda candidate: candidate.validation_accuracy) if validated else candidates[0]
+    return max(validated, key=lambda candidate: candidate.validation_accuracy or 0.0) if validated else candidates[0]
 
 
-def differing_flags(configurations):
-    """Returns the names of the flags, beside data set, loss and seed, on which configurations differ."""
-    flags = [other_flags(configuration) for configuration in configurations]
-    return [name for name in flags[0] if any(other[name] != flags[0][name] for other in flags[1:])] if flags else []
+def labels(candidates: Sequence[Candidate]) -> list[str]:
+    """Names candidates on the same data so that no two are called the same.
 
-
-def describe(candidate, candidates):
-    """Names a candidate by its batch shape and by the other flags on which the candidates differ."""
-    names = differing_flags([other.configuration for other in candidates])
-    flags = other_flags(candidate.configuration)
-    extra = [f"--{name}={_text(flags[name])}" for name in names if name not in ("ways", "shots")]
-    return " ".join([candidate.batch_shape.replace("x", "×"), *extra])
-
-
-def _text(value):
-    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+    Returns:
+        For each its loss, the settings in which it differs from others with the same loss, a backbone of the user's own
+        and, if that leaves two alike, the directory.
+    """
+    names = titles([candidate.configuration for candidate in candidates])
+    for index, candidate in enumerate(candidates):
+        if candidate.runs[0].backbone:
+            names[index] += f" on {candidate.runs[0].backbone}"
+    return [
+        name if names.count(name) == 1 else f"{name} ({candidate.runs[0].directory})"
+        for name, candidate in zip(names, candidates, strict=True)
+    ]

@@ -7,7 +7,7 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
-from dsl_tf.report.formats import printable
+from dsl_tf.report.wording import printable
 
 _LONGEST_NAME = 24
 # Inches: what a line of the labels needs, and the side of a class's row, within bounds.

@@ -4,12 +4,22 @@ import base64
 import dataclasses
 import io
 import re
+import textwrap
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import matplotlib
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+
+from dsl_tf.runs.configuration import TrainingConfiguration
 
 # Inches. As wide as the page of a phone, so that the letters stay as large there; wider pages have several abreast.
 _WIDTH = 3.5
+
+# Inches that a line of letters takes, and the letters that a label has in a line: half of the width.
+LINE = 0.14
+_LABEL_LETTERS = 20
 
 # Okabe and Ito's colours, which colour-blind readers tell apart; lighter ones on dark.
 _LIGHT = {
@@ -36,13 +46,16 @@ _COMMENTS = re.compile(r"<!--.*?-->", re.DOTALL)
 _SPACES = re.compile(r"\s*\n\s*")
 
 
+Draw = Callable[[Figure, dict[str, str]], None]
+
+
 @dataclasses.dataclass(frozen=True)
 class Panel:
     """A drawing.
 
     Args:
         caption: what it shows, text.
-        alternative: its numbers in words, for who cannot see it.
+        alternative: its numbers in words, for readers who cannot see it.
         light, dark: the SVG.
         width, height: in CSS pixels.
     """
@@ -55,7 +68,7 @@ class Panel:
     height: int
 
 
-def _settings(colors):
+def _settings(colors: dict[str, str]) -> Any:
     return {
         # Drawn as outlines: the reader's fonts play no part.
         "svg.fonttype": "path",
@@ -81,7 +94,7 @@ def _settings(colors):
     }
 
 
-def _svg(draw, colors, height):
+def _svg(draw: Draw, colors: dict[str, str], height: float) -> str:
     with matplotlib.rc_context():
         # Whatever the reader's matplotlibrc says.
         matplotlib.rcdefaults()
@@ -94,7 +107,7 @@ def _svg(draw, colors, height):
     return _SPACES.sub("\n", _COMMENTS.sub("", _DECIMALS.sub(r"\1", file.getvalue())))
 
 
-def panel(draw, height, caption, alternative):
+def panel(draw: Draw, height: float, caption: str, alternative: str) -> Panel:
     """Draws a panel twice.
 
     Args:
@@ -109,12 +122,17 @@ def panel(draw, height, caption, alternative):
     return Panel(caption, alternative, light, dark, round(96 * _WIDTH), round(96 * height))
 
 
-def data_uri(svg):
+def wrapped(label: str) -> str:
+    """Breaks a long label into lines."""
+    return "\n".join(textwrap.wrap(label, _LABEL_LETTERS)) or label
+
+
+def data_uri(svg: str) -> str:
     """Returns an SVG as a `data:` address."""
     return "data:image/svg+xml;base64," + base64.b64encode(svg.encode("utf-8")).decode("ascii")
 
 
-def apart(positions, distance):
+def apart(positions: Sequence[float], distance: float) -> list[float]:
     """Moves labels apart that would lie on each other, as little as keeps their order.
 
     Args:
@@ -126,7 +144,7 @@ def apart(positions, distance):
     """
     order = sorted(range(len(positions)), key=lambda index: positions[index])
     # Clusters of labels that touch: [sum of their wishes, indices].
-    clusters = []
+    clusters: list[Any] = []
     for index in order:
         clusters.append([positions[index], [index]])
         while len(clusters) > 1 and _bottom(clusters[-1], distance) - _top(clusters[-2], distance) < distance:
@@ -140,33 +158,37 @@ def apart(positions, distance):
     return moved
 
 
-def label_right(axes, labels, label_height):
-    """Names lines at the right edge of their axes, each name led to its line's end.
+def label_right(axes: Axes, labels: Sequence[tuple[float, str, str]], label_height: float) -> None:
+    """Names lines at the right edge of their axes, and leads each name to its line's end.
 
     Args:
         axes: the Matplotlib axes; their limits must be final.
         labels: tuples (where the line ends, name, colour).
-        label_height: of a line of letters, as a fraction of the axes' height.
+        label_height: height of a line of letters, as a fraction of the axes' height.
     """
     low, high = axes.get_ylim()
     axes.set_ylim(low, high)
     transform = axes.get_yaxis_transform()
-    places = apart([end for end, _, _ in labels], label_height * (high - low))
-    for place, (end, name, color) in zip(places, labels, strict=True):
+    names = [wrapped(name) for _, name, _ in labels]
+    lines = max((name.count("\n") + 1 for name in names), default=1)
+    places = apart([end for end, _, _ in labels], lines * label_height * (high - low))
+    for place, name, (end, _, color) in zip(places, names, labels, strict=True):
         axes.plot((1, 1.05), (end, place), color=color, linewidth=0.6, transform=transform, clip_on=False)
-        axes.annotate(name, (1.07, place), xycoords=transform, color=color, va="center", annotation_clip=False)
+        axes.annotate(
+            name, (1.07, place), xycoords=transform, color=color, va="center", annotation_clip=False, parse_math=False
+        )
 
 
-def _bottom(cluster, distance):
+def _bottom(cluster: Any, distance: float) -> float:
     total, members = cluster
     return total / len(members) - distance * (len(members) - 1) / 2
 
 
-def _top(cluster, distance):
+def _top(cluster: Any, distance: float) -> float:
     return _bottom(cluster, distance) + distance * (len(cluster[1]) - 1)
 
 
-def color_of(configuration):
+def color_of(configuration: TrainingConfiguration) -> str:
     """Returns the name of the colour of a training's loss: alone, sum, direct, spectral or other."""
     if "none" in (configuration.classification_loss, configuration.metric_loss):
         return "alone"

@@ -1,24 +1,16 @@
 """Tables of plain text cells, which the formats only escape and frame."""
 
 import dataclasses
-import statistics
+from collections.abc import Iterable
 
-from dsl_tf.experiments import DISCRIMINANT_SCORES, FEATURE_TRANSFORMS
-from dsl_tf.report.candidates import (
-    accuracy_entries,
-    choose_entry,
-    choose_ways,
-    data_key,
-    describe,
-    gather,
-    loss_key,
-    loss_title,
-)
+from dsl_tf.report.candidates import Measurement, data_key
+from dsl_tf.report.comparison import Block, Comparison, Row
+from dsl_tf.report.differences import difference_notes
+from dsl_tf.report.own_data import OwnRow, OwnTable
+from dsl_tf.report.scores import SPACES
+from dsl_tf.report.wording import CLASSIFIERS, FEATURES, NOTHING, protocol_text, signed, with_error
+from dsl_tf.runs.titles import loss_title
 
-MISSING = "missing"
-NOTHING = "–"
-_CLASSIFIERS = {"nearest_centroid": "nearest class centroid", "laplacian_shot": "LaplacianShot"}
-_FEATURES = {"none": "raw features", "l2": "l2-normalised features", "cl2": "centred, l2-normalised features"}
 # Where the classification and the metric loss act, in the paper's words of Table 3.
 _PROJECTIONS = {
     "SCE": "W, –",
@@ -38,144 +30,122 @@ class Layout:
     Args:
         title: what it shows.
         columns: pairs of a group's name, `""` for none, and the column's own.
-        rows: pairs of the heading that the row stands under, or None, and its cells, strings.
+        rows: pairs of the heading that the row stands under, or None, and its cells.
         notes: sentences below it.
         is_measured: whether it holds anything but published numbers.
     """
 
     title: str
-    columns: tuple
-    rows: tuple
-    notes: tuple = ()
+    columns: tuple[tuple[str, str], ...]
+    rows: tuple[tuple[str | None, tuple[str, ...]], ...]
+    notes: tuple[str, ...] = ()
     is_measured: bool = True
 
 
-def with_error(value, error, digits=2):
-    """Formats `"65.16 ± 0.20"`; an error of None is left out, a value of None is missing."""
-    if value is None:
-        return MISSING
-    return f"{value:.{digits}f}" if error is None else f"{value:.{digits}f} ± {error:.{digits}f}"
+def _row_name(row: Row) -> str:
+    if row.cell.table != 3:
+        return row.name
+    return row.name.replace(row.cell.name, f"{row.cell.name} [{_PROJECTIONS[row.cell.name]}]", 1)
 
 
-def signed(value):
-    """Formats a difference with its sign, `"+0.12"` or `"−0.12"`; None is nothing to tell."""
-    if value is None:
-        return NOTHING
-    text = f"{value:+.2f}"
-    return "0.00" if text[1:] == "0.00" else text.replace("-", "−")
+def _protocols(measurements: Iterable[Measurement]) -> list[tuple[int, int]]:
+    return [protocol for measurement in measurements for protocol in measurement.protocols]
 
 
-def _row_name(cell):
-    return f"{cell.name} ({_PROJECTIONS[cell.name]})" if cell.table == 3 else cell.name
-
-
-def _protocol(block):
-    """Says how a block's accuracies were measured, from what the runs recorded."""
-    pairs = {pair for row in block.rows for measurement in row.measurements for pair in measurement.protocol}
-    if not pairs:
-        return f"{block.ways}-way"
-
-    def span(values):
-        low, high = min(values), max(values)
-        return f"{low:,}" if low == high else f"{low:,} to {high:,}"
-
-    queries, episodes = zip(*pairs, strict=True)
-    return f"{block.ways}-way, {span(queries)} queries a way, {span(episodes)} episodes"
-
-
-def block_layout(block):
-    """Lays out a table of the paper on one data set."""
+def block_layout(block: Block) -> Layout:
+    """Lays out one of the paper's tables on one data set: for each number of shots published, measured, difference."""
     columns = [("", "loss")]
     for shots in block.shots:
-        columns += [(f"{shots}-shot (%)", name) for name in ("measured", "published", "difference")]
+        names = ["published"]
+        for transform in block.feature_transforms:
+            names += [f"{FEATURES[transform]} features", "difference"]
+        columns += [(f"{shots}-shot (%)", name) for name in names]
     columns += [("", "seeds"), ("", "N×K")]
     rows = []
     for row in block.rows:
-        cells = [_row_name(row.cell)]
-        for measurement in row.measurements:
-            cells += [
-                with_error(measurement.mean, measurement.error),
-                NOTHING if measurement.published is None else f"{measurement.published:.2f}",
-                signed(measurement.difference),
-            ]
+        cells = [_row_name(row)]
+        for shots in block.shots:
+            found = [measurement for measurement in row.measurements if measurement.shots == shots]
+            cells.append(with_error(found[0].published, None) if found[0].published is not None else NOTHING)
+            for measurement in found:
+                cells += [with_error(measurement.mean, measurement.error), signed(measurement.difference)]
         shape = row.picked.batch_shape.replace("x", "×") if row.picked else NOTHING
         rows.append((row.heading, (*cells, str(row.seeds) if row.picked else NOTHING, shape)))
-    legend = (
-        ("In brackets: the subspaces that the classification and the metric loss see.",) if block.table == 3 else ()
-    )
-    title = (
-        f"Table {block.table}, {block.data_title}: {_CLASSIFIERS[block.classifier]} on "
-        f"{_FEATURES[block.feature_transform]}, {_protocol(block)}"
-    )
-    return Layout(title, tuple(columns), tuple(rows), (*block.notes, *legend), block.is_measured)
-
-
-def scores_layout(comparison):
-    """Lays out the discriminant scores of test features as in Table 1, or returns None where no run has any."""
-    groups = {}
-    for run in comparison.runs:
-        if run.state == "finished" and run.results.get("discriminant_scores"):
-            groups.setdefault((data_key(run), loss_key(run.configuration)), []).append(run)
-    rows = []
-    for (key, _), runs in groups.items():
-        candidates = gather(runs)
-        for candidate in candidates:
-            name = loss_title(candidate.configuration)
-            papers = DISCRIMINANT_SCORES.get(name, {}) if key == "mini_imagenet" else {}
-            cells = [name]
-            for subspace in ("classifier_subspace", "complement"):
-                values = [run.results["discriminant_scores"][subspace] for run in candidate.runs]
-                spread = statistics.stdev(values) if len(values) > 1 else None
-                number = f"{papers[subspace]:.2f}" if subspace in papers else NOTHING
-                cells += [with_error(statistics.fmean(values), spread, digits=3), number]
-            cells += [str(len(candidate.runs)), describe(candidate, candidates)]
-            rows.append((comparison.data_titles[key], tuple(cells)))
-    if not rows:
-        return None
-    columns = [("", "loss")]
-    columns += [(space, name) for space in ("in span(W)", "in its complement") for name in ("measured", "published")]
-    title = "Table 1: discriminant score of test features, 0 to 1"
-    return Layout(title, (*columns, ("", "seeds"), ("", "N×K")), tuple(rows))
-
-
-def _all_accuracies(run, feature_transform):
-    """Returns a run's test accuracies in one line."""
-    parts = []
-    for classifier in _CLASSIFIERS:
-        entries = accuracy_entries(run, classifier, feature_transform or FEATURE_TRANSFORMS[classifier][0])
-        ways = choose_ways(entries)
-        for shots in sorted({entry["shots"] for entry in entries if entry["ways"] == ways}):
-            entry = choose_entry(entries, ways, shots)
-            accuracy = with_error(100 * entry["accuracy"], 100 * entry["half_width"])
-            parts.append(f"{_CLASSIFIERS[classifier]}, {ways}-way {shots}-shot: {accuracy}%")
-    return "; ".join(parts) or MISSING
-
-
-def others_layout(comparison):
-    """Lays out the finished runs that are in no table above, or returns None."""
-    rows = tuple(
-        (
-            comparison.data_titles[data_key(run)],
-            (
-                loss_title(run.configuration),
-                f"{run.configuration.ways}×{run.configuration.shots}",
-                _all_accuracies(run, comparison.feature_transform),
-                run.directory,
-            ),
+    notes = list(block.notes)
+    if block.is_measured:
+        if all(row.picked is None or not row.mark for row in block.rows):
+            notes.append("All flags are those of the paper's cells.")
+        notes.append(
+            "The paper's text names no feature transform; its reference [20] measures the nearest centroid on cl2."
         )
-        for run in comparison.others
+    if block.table == 3:
+        notes.append("In square brackets: the subspaces that the classification and the metric loss see.")
+    measurements = [measurement for row in block.rows for measurement in row.measurements]
+    title = (
+        f"Table {block.table}, {block.data_title}: {CLASSIFIERS[block.classifier]}, "
+        f"{protocol_text([measurement.ways for measurement in measurements], _protocols(measurements))}"
     )
-    columns = (("", "loss"), ("", "N×K"), ("", "test accuracies"), ("", "directory"))
-    return Layout("Other runs", columns, rows) if rows else None
+    return Layout(title, tuple(columns), tuple(rows), tuple(notes), block.is_measured)
 
 
-def unfinished_layout(comparison):
-    """Lays out the runs without results, or returns None."""
+def _own_cells(table: OwnTable, row: OwnRow, has_validation: bool) -> tuple[str, ...]:
+    cells = [row.name]
+    cells += [with_error(found.mean, found.error) if found.values else "" for found in row.measurements]
+    if has_validation:
+        value = row.candidate.validation_accuracy
+        cells.append("" if value is None else f"{100 * value:.2f}")
+    return (*cells, str(len(row.candidate.runs)), row.candidate.batch_shape.replace("x", "×"))
+
+
+def own_layout(table: OwnTable) -> Layout:
+    """Lays out runs beside which nothing is published."""
+    columns = [("", "training")]
+    columns += [(f"{shots}-shot (%)", f"{FEATURES[kind]} features") for shots, kind in table.columns]
+    has_validation = any(row.candidate.validation_accuracy is not None for row in table.rows)
+    if has_validation:
+        columns.append(("validation", "best (%)"))
+    columns += [("", "seeds"), ("", "N×K")]
+    rows = tuple((None, _own_cells(table, row, has_validation)) for row in table.rows)
+    measurements = [measurement for row in table.rows for measurement in row.measurements]
+    if table.classifier is None:
+        title = f"{table.data_title}: trainings without test classes"
+    else:
+        title = (
+            f"{table.data_title}: {CLASSIFIERS[table.classifier]}, "
+            f"{protocol_text([table.ways], _protocols(measurements))}"
+        )
+    return Layout(title, tuple(columns), rows, table.notes)
+
+
+def scores_layout(comparison: Comparison) -> Layout | None:
+    """Lays out the discriminant scores of test features as in Table 1, or returns None if no run has any."""
+    if not comparison.scores:
+        return None
+    every = [row for found in comparison.scores.values() for row in found]
+    has_published = any(row.published for row in every)
     rows = []
+    for key, found in comparison.scores.items():
+        for row in found:
+            cells = [row.name]
+            for space in SPACES:
+                cells.append(with_error(row.mean(space), row.spread(space), digits=3))
+                if has_published:
+                    cells.append(f"{row.published[space]:.2f}" if row.published else NOTHING)
+            rows.append((comparison.data_titles[key], (*cells, str(len(row.values[space])))))
+    names = ("measured", "published") if has_published else ("measured",)
+    columns = (("", "training"), *((heading, name) for heading in SPACES.values() for name in names), ("", "seeds"))
+    title = "Discriminant score of test features, 0 to 1" + (" (Table 1)" if has_published else "")
+    notes = difference_notes((row.mark, row.differences) for row in every)
+    return Layout(title, columns, tuple(rows), tuple(notes))
+
+
+def unfinished_layout(comparison: Comparison) -> Layout | None:
+    """Lays out the runs without results, or returns None if there are none."""
+    rows: list[tuple[str | None, tuple[str, ...]]] = []
     for run in comparison.runs:
         if run.state == "unreadable":
-            rows.append((None, (run.directory, run.state, run.problem)))
-        elif run.state == "unfinished":
+            rows.append((None, (run.directory, run.state, run.problem or "")))
+        elif run.state == "unfinished" and run.configuration:
             epoch = int(max((record["epoch"] for record in run.metrics), default=0))
             logged = f"{loss_title(run.configuration)}, epoch {epoch} of {run.configuration.epochs} logged"
             rows.append((None, (run.directory, run.state, logged)))
@@ -183,43 +153,53 @@ def unfinished_layout(comparison):
     return Layout("Runs without results", columns, tuple(rows)) if rows else None
 
 
-def layouts(comparison):
-    """Lays out all tables of a report.
-
-    Returns:
-        A list of `Layout`.
-    """
+def layouts(comparison: Comparison) -> list[Layout]:
+    """Lays out all tables of a report."""
     tables = [block_layout(block) for block in comparison.blocks]
-    further = (scores_layout(comparison), others_layout(comparison), unfinished_layout(comparison))
+    tables += [own_layout(table) for table in comparison.own_tables]
+    further = (scores_layout(comparison), unfinished_layout(comparison))
     return tables + [layout for layout in further if layout]
 
 
-def summary(comparison):
+def title(comparison: Comparison) -> str:
+    """Returns the heading of a report."""
+    return "Few-shot accuracies, measured and published" if comparison.has_published else "Few-shot accuracies"
+
+
+def summary(comparison: Comparison) -> str:
     """Says in a few sentences what was run."""
     runs = comparison.runs
     counts = [(sum(run.state == state for run in runs), state) for state in ("finished", "unfinished", "unreadable")]
-    readable = [run for run in runs if run.configuration]
+    configurations = [run.configuration for run in runs if run.configuration]
     # A sweep of the spectral sum is one loss with several powers.
-    powers = {}
-    for run in readable:
-        name, sign, power = loss_title(run.configuration).partition(" p=")
+    powers: dict[str, set[str]] = {}
+    for configuration in configurations:
+        name, sign, power = loss_title(configuration).partition(" p=")
         powers.setdefault(name + sign, set()).add(power)
     losses = [name + "/".join(sorted(values)) for name, values in powers.items()]
-    data = list(dict.fromkeys(comparison.data_titles[data_key(run)] for run in readable))
-    seeds = sorted({run.configuration.seed for run in readable})
+    data = list(dict.fromkeys(comparison.data_titles[data_key(run)] for run in runs if run.configuration))
+    seeds = sorted({configuration.seed for configuration in configurations})
     sentences = [
         f"{len(runs)} {'run' if len(runs) == 1 else 'runs'}: "
         + ", ".join(f"{count} {state}" for count, state in counts if count)
         + "."
     ]
-    if readable:
+    if configurations:
         sentences += [f"Losses: {', '.join(losses)}.", f"Data: {', '.join(data)}."]
         sentences += [f"{'Seed' if len(seeds) == 1 else 'Seeds'}: {', '.join(map(str, seeds))}."]
     return " ".join(sentences)
 
 
-READING = (
-    "Accuracies are percent of the queries of few-shot episodes over test classes, none of them seen in training. "
-    "± is the sample standard deviation over seeds where there are several, and the 95% confidence half-width over the "
-    "episodes where there is one. A difference is measured minus published."
-)
+def reading(comparison: Comparison) -> str:
+    """Says how the tables are to be read."""
+    text = (
+        "Accuracies are percent of the queries of few-shot episodes over test classes, none of them seen in training. "
+        "± is the sample standard deviation over seeds if there are several, and the 95% confidence half-width over "
+        "the episodes if there is one. l2 features have length 1; cl2 features are centred by the training mean before."
+    )
+    if comparison.has_published:
+        text += (
+            " A difference is measured minus published. A letter in brackets marks rows with other settings than the "
+            "paper's cell; the note below the table lists them."
+        )
+    return text

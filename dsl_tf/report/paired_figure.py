@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from dsl_tf.report.layout import signed, with_error
+from dsl_tf.report.wording import signed, with_error
 
 # Okabe and Ito's colours, which colour-blind readers tell apart.
 _HIGHER, _LOWER, _UNDECIDED = "#0072b2", "#c24e00", "#707076"

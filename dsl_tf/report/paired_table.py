@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from dsl_tf.report.layout import signed, with_error
+from dsl_tf.report.wording import signed, with_error
 
 # Columns of a terminal.
 _WIDTH = 100

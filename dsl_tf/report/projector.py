@@ -9,7 +9,7 @@ from PIL import Image
 from tensorboard.plugins import projector
 
 from dsl_tf.files import write_text
-from dsl_tf.report.formats import printable
+from dsl_tf.report.wording import printable
 
 CONFIGURATION = "projector_config.pbtxt"
 FEATURES = "projector_features.tsv"

@@ -1,9 +1,11 @@
-"""Run directories as a report reads them: found below folders, checked, and never the end of the report."""
+"""Run directories as a report reads them: found below folders and checked. A damaged one does not stop the report."""
 
 import dataclasses
 import json
 import os
 import pathlib
+from collections.abc import Callable, Iterable
+from typing import Any
 
 from dsl_tf.errors import UserError
 from dsl_tf.runs import directory as run_directory
@@ -16,42 +18,48 @@ class Run:
 
     Args:
         directory: its path, below the folder as it was given.
-        configuration: its `TrainingConfiguration`; None where it is unreadable.
-        results: what `results.json` holds, checked; None where the run is unfinished or unreadable.
-        metrics: the dicts of `metrics.jsonl`, of finite numbers alone.
-        problem: why it is unreadable, in one line; None where it is not.
+        configuration: its `TrainingConfiguration`; None if it is unreadable.
+        results: what `results.json` holds, checked; None if the run is unfinished or unreadable.
+        metrics: the lines of `metrics.jsonl`, with finite numbers only.
+        problem: why it is unreadable, in one line; None if it is readable.
     """
 
     directory: str
     configuration: TrainingConfiguration | None = None
-    results: dict | None = None
-    metrics: tuple = ()
+    results: dict[str, Any] | None = None
+    metrics: tuple[dict[str, float], ...] = ()
     problem: str | None = None
 
     @property
-    def state(self):
+    def state(self) -> str:
         """`"finished"`, `"unfinished"` or `"unreadable"`."""
         if self.problem is not None:
             return "unreadable"
         return "unfinished" if self.results is None else "finished"
 
     @property
-    def validation_accuracy(self):
+    def validation_accuracy(self) -> float | None:
         """The best mean accuracy of the validations, a fraction; None without a validation split."""
-        best = self.results and self.results.get("best")
+        best = (self.results or {}).get("best")
         return best["validation_accuracy"] if best else None
 
+    @property
+    def backbone(self) -> str | None:
+        """The name of a backbone of the user's own; None if it is the one of `--backbone`, or not recorded."""
+        name = (self.results or {}).get("backbone", {}).get("name")
+        return None if self.configuration is None or name in (None, self.configuration.backbone) else name
 
-def _is_number(value, low=0, high=1):
+
+def _is_number(value: Any, low: float = 0, high: float = 1) -> bool:
     # NaN compares False; integers may be too large for a float, but not between these limits.
     return isinstance(value, int | float) and not isinstance(value, bool) and low <= value <= high
 
 
-def _is_text_map(value):
+def _is_text_map(value: Any) -> bool:
     return isinstance(value, dict) and all(isinstance(item, str) for item in value.values())
 
 
-def _is_accuracy(entry):
+def _is_accuracy(entry: Any) -> bool:
     return (
         isinstance(entry, dict)
         and all(isinstance(entry.get(name), str) for name in ("split", "classifier", "feature_transform"))
@@ -65,7 +73,7 @@ def _is_accuracy(entry):
 
 
 # What a report reads of results.json: the name, its check, and whether a run may lack it.
-_CHECKS = {
+_CHECKS: dict[str, tuple[Callable[[Any], bool], bool]] = {
     "accuracies": (lambda value: isinstance(value, list) and all(map(_is_accuracy, value)), False),
     "best": (lambda value: isinstance(value, dict) and _is_number(value.get("validation_accuracy")), True),
     "discriminant_scores": (
@@ -76,22 +84,25 @@ _CHECKS = {
         True,
     ),
     "source": (lambda value: isinstance(value, str), True),
+    "backbone": (lambda value: isinstance(value, dict) and isinstance(value.get("name"), str), True),
     "versions": (_is_text_map, True),
 }
 
 
-def _read_results(directory):
+def _read_results(directory: pathlib.Path) -> dict[str, Any] | None:
     results = run_directory.read_results(directory)
     if results is None:
         return None
     for name, (is_right, may_lack) in _CHECKS.items():
         value = results.get(name) if isinstance(results, dict) else None
         if not (value is None and may_lack) and not is_right(value):
-            raise UserError(f"{run_directory.RESULTS} has no {name!r} of the form that a run writes.")
+            raise UserError(
+                f"{run_directory.RESULTS} must hold {name!r} as a run writes it. Received another form or nothing."
+            )
     return results
 
 
-def _read_metrics(directory):
+def _read_metrics(directory: pathlib.Path) -> tuple[dict[str, float], ...]:
     """Reads the lines that can be read; the last one may be cut off."""
     try:
         lines = (directory / run_directory.METRICS).read_text(encoding="utf-8", errors="replace").splitlines()
@@ -108,7 +119,7 @@ def _read_metrics(directory):
     return tuple(metrics)
 
 
-def read_run(directory):
+def read_run(directory: str | os.PathLike[str]) -> Run:
     """Reads a run directory, whatever state it is in.
 
     Returns:
@@ -122,9 +133,9 @@ def read_run(directory):
         return Run(str(directory), problem=" ".join(str(error).split()))
 
 
-def _directories_below(folder):
+def _directories_below(folder: str) -> list[str]:
     """Finds run directories at any depth, in the order of their names; folders that cannot be read are among them."""
-    unreadable = []
+    unreadable: list[OSError] = []
     found = []
     for directory, folders, files in os.walk(folder, onerror=unreadable.append):
         folders.sort()
@@ -135,7 +146,7 @@ def _directories_below(folder):
     return sorted([*found, *(error.filename for error in unreadable)])
 
 
-def find_runs(folders):
+def find_runs(folders: Iterable[str]) -> tuple[Run, ...]:
     """Reads the runs in folders, each once.
 
     Args:
@@ -145,7 +156,7 @@ def find_runs(folders):
         A tuple of `Run`, in the order of the folders and of the paths below them.
 
     Raises:
-        UserError: where a folder is none, or none of them holds a run.
+        UserError: if a folder does not exist, or none of them holds a run.
     """
     runs = {}
     for folder in folders:
@@ -156,6 +167,6 @@ def find_runs(folders):
     if not runs:
         raise UserError(
             f"--runs must hold a run: a directory with {run_directory.FLAGFILE}. "
-            f"Received: {','.join(folders)}. Give the output_dir of a run_train.py, or a folder above it."
+            f"Received: {','.join(folders)}. Give the --output_dir of a training, or a folder above it."
         )
     return tuple(map(read_run, runs.values()))

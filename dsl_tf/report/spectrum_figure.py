@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from dsl_tf.evaluation.spectrum import singular_values, spectral_weights
-from dsl_tf.report.formats import printable
+from dsl_tf.report.wording import printable
 
 # Under this share of the largest singular value a linear axis shows nothing.
 _NEEDS_LOGARITHM = 0.05

@@ -5,7 +5,8 @@ import pathlib
 from dsl_tf.errors import UserError
 from dsl_tf.files import write_text
 from dsl_tf.report.comparison import compare
-from dsl_tf.report.formats import csv_text, latex, markdown
+from dsl_tf.report.csv_files import csv_text
+from dsl_tf.report.formats import latex, markdown
 from dsl_tf.report.layout import summary
 from dsl_tf.report.page import page
 from dsl_tf.report.runs import find_runs
@@ -24,10 +25,10 @@ def write_report(configuration: ReportConfiguration) -> str:
         What was run and where the files are, in lines of text.
 
     Raises:
-        UserError: where there is no run, or the folder cannot be written.
+        UserError: if there is no run, or the folder cannot be written.
     """
     tables = None if configuration.tables is None else tuple(sorted(set(configuration.tables)))
-    comparison = compare(find_runs(configuration.runs), tables, configuration.feature_transform)
+    comparison = compare(find_runs(configuration.runs or ()), tables, configuration.feature_transform)
     texts = {name: make(comparison) for name, make in _FORMATS.items()}
     directory = pathlib.Path(configuration.output_dir)
     try:

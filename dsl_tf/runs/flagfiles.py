@@ -1,10 +1,14 @@
 """Configurations as absl flags and flagfiles."""
 
 import dataclasses
+import re
 from collections.abc import Callable
 from typing import Any
 
 from absl import flags
+
+# Flags of earlier versions, which the flagfiles of their runs still have.
+_RENAMED = {"classifier": "head"}
 
 _DEFINITIONS: dict[type, Callable] = {
     str: flags.DEFINE_string,
@@ -112,5 +116,7 @@ def read(path, configuration):
     define(configuration, flag_values, module_name=__name__)
     with open(path, encoding="utf-8") as file:
         lines = [line.strip() for line in file]
+    for old, new in _RENAMED.items():
+        lines = [re.sub(f"^--?{old}=", f"--{new}=", line) for line in lines]
     flag_values(["flagfile", *(line for line in lines if line and not line.startswith("#"))])
     return parse(configuration, flag_values)

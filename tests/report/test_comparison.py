@@ -1,11 +1,14 @@
 """Cells, seeds and sweeps against arithmetic by hand."""
 
+import dataclasses
 import math
 
 import pytest
 
 from dsl_tf.report.comparison import compare
 from dsl_tf.report.runs import find_runs
+from dsl_tf.runs.configuration import TrainingConfiguration
+from dsl_tf.runs.titles import inert_flags, loss_key
 from tests.report.made_runs import accuracy, make_run
 
 DIRECT = {"classification_loss": "sce", "metric_loss": "nca", "integration": "direct_sum"}
@@ -55,7 +58,7 @@ def test_a_repeated_seed_is_no_second_seed(tmp_path):
     row = row_of(comparison, 4, "SCE⊕NCA")
     assert (row.measurements[0].mean, row.seeds) == (pytest.approx(64.0), 1)
     assert any(str(tmp_path / "b") in note for note in block_of(comparison, 4).notes)
-    assert comparison.others == ()
+    assert comparison.own_tables == ()
 
 
 def test_missing_cells_are_there_and_empty(tmp_path):
@@ -66,9 +69,10 @@ def test_missing_cells_are_there_and_empty(tmp_path):
     assert len(block.rows) == 12
     missing = row_of(comparison, 4, "SCE⊕NCA").measurements[1]
     assert (missing.mean, missing.error, missing.difference, missing.published) == (None, None, None, 81.89)
-    # Every data set of the paper's table is there, those that were measured first.
-    titles = [block.data_title for block in comparison.blocks if block.table == 4]
-    assert titles == ["mini-ImageNet", "tiered-ImageNet", "CUB200 few-shot", "Cifar100 few-shot"]
+    # Data sets without a run are there if the table was asked for, those that were measured first.
+    assert {block.data_title for block in comparison.blocks} == {"mini-ImageNet"}
+    titles = [block.data_title for block in compared(tmp_path, tables=(4,)).blocks]
+    assert titles == ["mini-ImageNet", "tiered-ImageNet", "CUB few-shot", "CIFAR-FS"]
 
 
 @pytest.mark.parametrize(
@@ -83,7 +87,9 @@ def test_missing_cells_are_there_and_empty(tmp_path):
         ({"head": "axis_basis"}, {3: "ii-2"}),
         ({"power": 0.9}, {3: "SCE⊕NCA (ours)", 4: "SCE⊕NCA"}),
         ({"classification_loss": "bce", "metric_loss": "proto"}, {4: "BCE⊕Proto"}),
-        ({"integration": "spectral_sum", "power": 0.2}, {6: "SCE⊕NCA p=0.2"}),
+        ({"integration": "spectral_sum", "power": 0.2, "dataset": "meta_inat"}, {6: "SCE⊕NCA p=0.2"}),
+        # The paper has Table 6 for other data alone.
+        ({"integration": "spectral_sum", "power": 0.2}, {}),
         ({"integration": "spectral_sum", "power": 0.25}, {}),
         ({"integration": "spectral_sum", "power": 0.2, "spectral_interval": 10}, {}),
         ({"gradient_to_kernel": True}, {}),
@@ -96,7 +102,7 @@ def test_a_run_belongs_to_the_cells_of_its_loss(tmp_path, flags, names):
     comparison = compared(tmp_path)
     found = {block.table: row.cell.name for block in comparison.blocks for row in block.rows if row.picked}
     assert found == names
-    assert bool(comparison.others) == (not names)
+    assert bool(comparison.own_tables) == (not names)
 
 
 def test_the_batch_shape_with_the_best_mean_validation_accuracy_is_picked(tmp_path):
@@ -108,9 +114,9 @@ def test_the_batch_shape_with_the_best_mean_validation_accuracy_is_picked(tmp_pa
     row = row_of(comparison, 4, "SCE⊕NCA")
     assert row.picked.batch_shape == "32x16"
     assert row.measurements[0].mean == pytest.approx(61.5)
-    (note,) = (note for note in block_of(comparison, 4).notes if "picked" in note)
+    (note,) = (note for note in block_of(comparison, 4).notes if "best mean validation" in note)
     assert "32×16 (66.50%" in note and "64×8 (65.00%" in note
-    assert comparison.others == ()
+    assert comparison.own_tables == ()
 
 
 def test_without_validation_the_first_shape_is_shown_and_said_not_to_be_picked(tmp_path):
@@ -121,19 +127,95 @@ def test_without_validation_the_first_shape_is_shown_and_said_not_to_be_picked(t
     assert any("not picked by validation" in note for note in block_of(comparison, 4).notes)
 
 
-def test_runs_of_other_flags_are_not_averaged_but_picked_from(tmp_path):
-    make_run(tmp_path / "a", [accuracy(61)], 0.6, epochs=10, **DIRECT)
-    make_run(tmp_path / "b", [accuracy(65)], 0.7, epochs=160, seed=1, **DIRECT)
+PAPERS = {"backbone": "resnet12_basic", "image_size": 84, "crop": "resized", **DIRECT}
+
+
+def test_a_run_with_the_flags_of_the_papers_cell_has_no_mark(tmp_path):
+    make_run(tmp_path / "a", [accuracy(61)], seed=3, data_dir="/data", **PAPERS)
+    row = row_of(compared(tmp_path), 4, "SCE⊕NCA")
+    assert (row.differences, row.mark, row.name) == ((), "", "SCE⊕NCA")
+
+
+# Every flag with an effect on the direct sum's result, but those of the loss itself, which make another row.
+OTHER = {
+    "val_fraction": 0.1, "image_size": 42, "backbone": "resnet12", "filters": (4, 4, 8, 16),
+    "metric_weight": 0.1, "ways": 32,
+    "shots": 4, "epochs": 10, "learning_rate": 0.2, "warmup_epochs": 1.0, "decay_epochs": (3.0,), "decay_rate": 0.2,
+    "momentum": 0.8, "weight_decay": 1e-4, "crop": "pad", "flip": False, "color_jitter": 0.4,
+    "precision": "mixed_bfloat16", "validate_every": 2, "validation_episodes": 50, "test_ways": 4, "test_shots": (1,),
+    "test_queries": 10, "allow_partial": True,
+}  # fmt: skip
+
+
+def test_the_flags_below_are_all_with_an_effect():
+    fields = {field.name for field in dataclasses.fields(TrainingConfiguration) if field.metadata["mathematical"]}
+    inert = inert_flags(TrainingConfiguration(**DIRECT))
+    assert set(OTHER) - {"allow_partial"} == fields - inert - {
+        "seed",
+        "dataset",
+        *dict(loss_key(TrainingConfiguration())),
+    }
+
+
+@pytest.mark.parametrize("name", OTHER)
+def test_each_flag_that_differs_from_the_papers_cell_is_listed_in_its_row(tmp_path, name):
+    make_run(tmp_path / "a", [accuracy(61)], **{**PAPERS, name: OTHER[name]})
     comparison = compared(tmp_path)
     row = row_of(comparison, 4, "SCE⊕NCA")
-    assert (row.measurements[0].mean, row.seeds) == (pytest.approx(65), 1)
-    assert any("--epochs=160" in note and "--epochs=10" in note for note in block_of(comparison, 4).notes)
+    (difference,) = row.differences
+    assert difference.startswith(f"{name}=") and "(cell: " in difference
+    assert row.name == "SCE⊕NCA (a)"
+    assert any(note.startswith("(a) ") and difference in note for note in block_of(comparison, 4).notes)
 
 
-def test_rows_of_different_flags_are_told(tmp_path):
-    make_run(tmp_path / "a", [accuracy(61)], epochs=10, **DIRECT)
-    make_run(tmp_path / "b", [accuracy(65)], epochs=160, metric_loss="none")
-    assert any("--epochs" in note for note in block_of(compared(tmp_path), 4).notes)
+def test_another_protocol_or_backbone_is_listed_and_flags_without_effect_are_not(tmp_path):
+    entries = [accuracy(61, queries=10, episodes=500)]
+    own = {"backbone": {"name": "my_network", "weights": 3}}
+    make_run(
+        tmp_path / "a", entries, results=own, **{**PAPERS, "metric_loss": "none", "metric_weight": 0.1, "power": 0.9}
+    )
+    assert row_of(compared(tmp_path), 4, "SCE").differences == (
+        "backbone my_network (cell: resnet12_basic)",
+        "queries 10 (cell: 15)",
+        "episodes 500 (cell: 10,000)",
+    )
+
+
+def test_a_batch_shape_that_the_paper_may_have_chosen_is_no_difference(tmp_path):
+    make_run(tmp_path / "a", [accuracy(61)], **{**PAPERS, "ways": 32, "shots": 16})
+    row = row_of(compared(tmp_path), 4, "SCE⊕NCA")
+    assert (row.differences, row.picked.batch_shape) == ((), "32x16")
+
+
+def test_runs_of_other_settings_are_rows_of_their_own(tmp_path):
+    make_run(tmp_path / "a", [accuracy(61)], 0.9, **{**PAPERS, "epochs": 10})
+    make_run(tmp_path / "b", [accuracy(65)], 0.7, seed=1, **PAPERS)
+    make_run(tmp_path / "c", [accuracy(66)], 0.8, **{**PAPERS, "ways": 16, "shots": 8})
+    rows = [row for row in block_of(compared(tmp_path), 4).rows if row.picked]
+    assert [(row.name, row.measurements[0].mean) for row in rows] == [
+        ("SCE⊕NCA (a)", pytest.approx(61)),
+        ("SCE⊕NCA", pytest.approx(65)),
+        ("SCE⊕NCA (b)", pytest.approx(66)),
+    ]
+
+
+def test_the_same_differences_have_the_same_mark_in_every_table(tmp_path):
+    scores = {"discriminant_scores": {"classifier_subspace": 0.3, "complement": 0.2}}
+    make_run(tmp_path / "a", [accuracy(61)], results=scores, **{**PAPERS, "epochs": 10})
+    make_run(tmp_path / "b", [accuracy(61)], **{**PAPERS, "epochs": 20, "metric_loss": "none"})
+    comparison = compared(tmp_path)
+    marks = {(block.table, row.cell.name): row.mark for block in comparison.blocks for row in block.rows if row.picked}
+    assert marks == {(3, "SCE⊕NCA (ours)"): "b", (4, "SCE⊕NCA"): "b", (3, "SCE"): "a", (4, "SCE"): "a"}
+    (score,) = comparison.scores["mini_imagenet"]
+    assert (score.name, score.published) == ("SCE⊕NCA (b)", {"classifier_subspace": 0.31, "complement": 0.3})
+
+
+def test_raw_and_cl2_features_stand_side_by_side(tmp_path):
+    make_run(tmp_path / "a", [accuracy(60), accuracy(61, feature_transform="cl2")], **PAPERS)
+    raw, cl2, *five = row_of(compared(tmp_path, feature_transform=None), 4, "SCE⊕NCA").measurements
+    assert (raw.feature_transform, raw.mean) == ("none", pytest.approx(60))
+    assert (cl2.feature_transform, cl2.mean, cl2.published) == ("cl2", pytest.approx(61), 65.16)
+    assert [found.values for found in five] == [(), ()]
 
 
 def test_laplacian_shot_fills_table_5_and_the_transform_is_chosen(tmp_path):
@@ -165,7 +247,7 @@ def test_the_papers_protocol_is_preferred(tmp_path):
     assert row_of(compared(tmp_path), 4, "SCE⊕NCA").measurements[0].mean == pytest.approx(61)
 
 
-def test_own_data_has_its_own_columns_named_by_the_folder(tmp_path):
+def test_own_data_has_tables_of_its_own_named_by_the_folder(tmp_path):
     for name, flags in (
         ("a", {"dataset": "folder", "data_dir": "/data/birds/"}),
         ("b", {"dataset": "folder", "data_dir": "/data/one/cars"}),
@@ -175,30 +257,63 @@ def test_own_data_has_its_own_columns_named_by_the_folder(tmp_path):
         make_run(tmp_path / name, [accuracy(60)], **flags, **DIRECT)
     make_run(tmp_path / "e", [accuracy(60)], dataset="glyphs", results={"source": "arrays"}, **DIRECT)
     comparison = compared(tmp_path)
-    titles = [block.data_title for block in comparison.blocks]
-    # Table 4 alone: the same row in Table 3 would say it twice. The paper's data would be missing altogether.
-    assert [block.table for block in comparison.blocks] == [4] * 5
+    titles = [table.data_title for table in comparison.own_tables]
     assert titles == ["birds", "/data/one/cars", "/data/two/cars", "glyphs", "arrays from Python"]
-    assert row_of(comparison, 4, "SCE⊕NCA", "birds").measurements[0].published is None
-    asked = compared(tmp_path, tables=(3,))
-    assert row_of(asked, 3, "SCE⊕NCA (ours)", "glyphs").measurements[0].mean == pytest.approx(60)
-    assert not block_of(asked, 3).is_measured
+    # The paper's data would be missing altogether.
+    assert comparison.blocks == () and not comparison.has_published
+    assert [len(table.rows) for table in comparison.own_tables] == [1] * 5
 
 
-def test_own_data_of_few_classes_keeps_its_ways_and_shots(tmp_path):
-    entries = [accuracy(60, ways=3, shots=2), accuracy(70, ways=3, shots=10), accuracy(80, ways=2, shots=2)]
-    make_run(tmp_path / "run", entries, dataset="glyphs", **DIRECT)
-    block = block_of(compared(tmp_path), 4, "glyphs")
-    assert (block.ways, block.shots) == (3, (2, 10))
+def test_own_data_has_the_columns_that_were_measured_and_a_row_for_each_setting(tmp_path):
+    entries = [accuracy(60), accuracy(62, feature_transform="cl2"), accuracy(70, shots=10)]
+    lines = [
+        ("a", entries, {"metric_weight": 0.1}),
+        ("b", [accuracy(58)], {"metric_weight": 0.1, "seed": 1}),
+        ("c", [accuracy(55)], {"metric_weight": 1.0, "epochs": 10}),
+        ("d", [accuracy(50)], {"metric_loss": "none"}),
+        ("e", [accuracy(57)], {"integration": "sum", "metric_weight": 0.1}),
+    ]
+    for name, found, flags in lines:
+        make_run(tmp_path / name, found, 0.5, **{"dataset": "glyphs", **DIRECT, **flags})
+    (table,) = compared(tmp_path, feature_transform=None).own_tables
+    assert (table.classifier, table.ways) == ("nearest_centroid", 5)
+    assert table.columns == ((1, "none"), (1, "cl2"), (10, "none"))
+    assert [row.name for row in table.rows] == [
+        "SCE⊕NCA --metric_weight=0.1 --epochs=160",
+        "SCE⊕NCA --metric_weight=1.0 --epochs=10",
+        "SCE",
+        "SCE+NCA",
+    ]
+    assert [row.measurements[0].mean for row in table.rows] == [pytest.approx(value) for value in (59, 55, 50, 57)]
+    assert [len(row.candidate.runs) for row in table.rows] == [2, 1, 1, 1]
 
 
-def test_ablations_and_powers_of_own_data_have_tables_3_and_6(tmp_path):
-    make_run(tmp_path / "a", [accuracy(60)], dataset="glyphs", head="random_basis")
-    make_run(tmp_path / "b", [accuracy(61)], dataset="glyphs", integration="spectral_sum", power=0.5)
-    make_run(tmp_path / "c", [accuracy(62)], dataset="glyphs", metric_loss="none")
-    comparison = compared(tmp_path)
-    assert [block.table for block in comparison.blocks] == [3, 4, 6]
-    assert all(row_of(comparison, table, "SCE", "glyphs").picked for table in (3, 4, 6))
+def test_classifiers_and_ways_of_own_data_have_tables_of_their_own(tmp_path):
+    entries = [accuracy(60, ways=3, shots=2), accuracy(80, ways=2, shots=2)]
+    entries += [accuracy(61, ways=3, shots=2, classifier="laplacian_shot")]
+    make_run(tmp_path / "a", entries, dataset="glyphs", **DIRECT)
+    make_run(tmp_path / "b", [], 0.4, dataset="glyphs", metric_loss="none")
+    tables = compared(tmp_path).own_tables
+    assert [(table.classifier, table.ways, len(table.rows)) for table in tables] == [
+        ("nearest_centroid", 2, 1),
+        ("nearest_centroid", 3, 1),
+        ("laplacian_shot", 3, 1),
+        # Without test classes: its validation accuracy is all that is known.
+        (None, 0, 1),
+    ]
+    assert tables[3].rows[0].name == "SCE"
+
+
+def test_no_two_trainings_have_the_same_name(tmp_path):
+    own = {"backbone": {"name": "mine"}}
+    make_run(tmp_path / "a", [accuracy(60)], dataset="glyphs", **DIRECT)
+    make_run(tmp_path / "b", [accuracy(60)], dataset="glyphs", results=own, **DIRECT)
+    make_run(tmp_path / "c", [accuracy(60)], dataset="glyphs", weight_decay=0.1, **DIRECT)
+    make_run(tmp_path / "d", [accuracy(60)], dataset="glyphs", results={"backbone": {"name": "other"}}, **DIRECT)
+    (table,) = compared(tmp_path).own_tables
+    names = [row.name for row in table.rows]
+    assert len(set(names)) == 4
+    assert "SCE⊕NCA --weight_decay=0.0005 on mine" in names and "SCE⊕NCA --weight_decay=0.1" in names
 
 
 def test_unfinished_and_unreadable_runs_are_in_no_cell(tmp_path):
@@ -206,5 +321,5 @@ def test_unfinished_and_unreadable_runs_are_in_no_cell(tmp_path):
     (tmp_path / "b").mkdir()
     (tmp_path / "b" / "results.json").write_text("{")
     comparison = compared(tmp_path)
-    assert comparison.blocks == () and comparison.others == ()
+    assert comparison.blocks == () and comparison.own_tables == ()
     assert len(comparison.runs) == 2

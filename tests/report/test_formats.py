@@ -7,8 +7,10 @@ import re
 import pytest
 
 from dsl_tf.report.comparison import compare
-from dsl_tf.report.formats import csv_text, escape_latex, escape_markdown, latex, markdown, printable
+from dsl_tf.report.csv_files import csv_text, guarded
+from dsl_tf.report.formats import escape_latex, escape_markdown, latex, markdown
 from dsl_tf.report.runs import find_runs
+from dsl_tf.report.wording import printable
 from tests.report.made_runs import accuracy, make_run
 
 EVIL = "/data/<script>alert(1)</script> & 100%_of|$x^2$ {\\a}~#*`"
@@ -23,7 +25,7 @@ def comparison(tmp_path):
     make_run(tmp_path / "folder", [accuracy(50)], dataset="folder", data_dir=EVIL.replace("/script", "script"))
     make_run(tmp_path / "odd", [accuracy(51)], integration="spectral_sum", power=0.7)
     make_run(tmp_path / "going_on", finished=False)
-    return compare(find_runs([str(tmp_path)]))
+    return compare(find_runs([str(tmp_path)]), feature_transform="none")
 
 
 def test_every_cell_and_shot_is_a_line_of_the_csv(comparison, tmp_path):
@@ -42,8 +44,21 @@ def test_every_cell_and_shot_is_a_line_of_the_csv(comparison, tmp_path):
     one = found["3", "mini_imagenet", "SCE", "1"]
     assert (one["spread"], one["seeds"], one["classifier"]) == ("", "1", "nearest_centroid")
     assert float(one["half_width"]) == pytest.approx(0.21)
-    missing = found["4", "cub", "BCE", "5"]
-    assert [missing[name] for name in ("measured", "difference", "seeds", "published")] == ["", "", "0", "89.5700"]
+    assert "image_size=default (cell: 84)" in both["differs_from_cell"]
+    missing = found["4", "mini_imagenet", "BCE", "5"]
+    names = ("measured", "difference", "seeds", "published", "differs_from_cell")
+    assert [missing[name] for name in names] == ["", "", "0", "80.2000", ""]
+    # What has no place in a table of the paper has no number of one.
+    assert float(found["", "mini-ImageNet", "SCE⊕NCA p=0.7", "1"]["measured"]) == pytest.approx(51)
+
+
+@pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@SUM(A1)", "  =1", "=cmd|' /C calc'!A0"])
+def test_no_cell_is_a_formula(text, tmp_path):
+    assert guarded(text) == f"'{text}"
+    make_run(tmp_path / "run", [accuracy(50)], dataset="folder", data_dir=f"/data/{text}".replace("/C", "C"))
+    (row,) = csv.DictReader(io.StringIO(csv_text(compare(find_runs([str(tmp_path)])))))
+    assert row["dataset"] == f"'{text}".replace("/C", "C")
+    assert guarded("a=b") == "a=b" and guarded("\t=1") == "\\t=1"
 
 
 def markdown_tables(text):
@@ -59,12 +74,21 @@ def test_markdown_has_whole_rows_with_both_numbers_and_the_missing_ones(comparis
     tables = list(markdown_tables(text))
     assert all(len({len(row) for row in table}) == 1 for table in tables)
     rows = [row for table in tables for row in table]
-    assert ["SCE⊕NCA", "65.00 ± 1.41", "65.16", "−0.16", "80.50 ± 0.71", "81.89", "−1.39", "2", "64×8"] in rows
-    assert ["BCE", "missing", "64.00", "–", "missing", "80.20", "–", "–", "–"] in rows
-    assert ["SCE (W, –)", "64.50 ± 0.21", "63.85", "+0.65", "1", "64×8"] in rows
-    # What is in no table, and what has not finished.
-    assert any(row[0] == "SCE⊕NCA p=0.7" and "51.00 ± 0.21" in row[2] for row in rows)
+    assert ["SCE⊕NCA (a)", "65.16", "65.00 ± 1.41", "−0.16", "81.89", "80.50 ± 0.71", "−1.39", "2", "64×8"] in rows
+    assert ["BCE", "64.00", "missing", "–", "80.20", "missing", "–", "–", "–"] in rows
+    assert ["SCE \\[W, –\\] (a)", "63.85", "64.50 ± 0.21", "+0.65", "1", "64×8"] in rows
+    # What is in no table of the paper, and what has not finished.
+    assert any(row[:2] == ["SCE⊕NCA p=0.7", "51.00 ± 0.21"] for row in rows)
     assert any("going" in row[0] and row[1] == "unfinished" for row in rows)
+
+
+def test_settings_that_differ_are_below_each_table_in_markdown_and_latex(comparison):
+    for text, tables in ((markdown(comparison), r"\n## Table "), (latex(comparison), r"\\caption\{Table ")):
+        parts = re.split(tables, text)[1:]
+        assert len(parts) == 2
+        for part in parts:
+            assert "(a) differs from the paper's cell:" in part
+            assert "crop=pad (cell: resized)" in part and "image" in part and "=default (cell: 84)" in part
 
 
 def test_markdown_escapes_what_the_runs_are_called(comparison):
@@ -94,7 +118,7 @@ def test_latex_is_balanced_and_escaped(comparison):
         for row in re.split(r"\\\\", content)[:-1]:
             spans = [int(span) - 1 for span in re.findall(r"\\multicolumn\{(\d+)\}", row)]
             assert len(re.findall(r"(?<!\\)&", row)) + 1 + sum(spans) == len(columns), row
-    assert r"SCE$\oplus$NCA & 65.00 $\pm$ 1.41 & 65.16 & $-$0.16" in body
+    assert r"SCE$\oplus$NCA (a) & 65.16 & 65.00 $\pm$ 1.41 & $-$0.16" in body
 
 
 def test_latex_escapes_each_special_character():

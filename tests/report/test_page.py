@@ -118,8 +118,8 @@ def test_drawings_have_words_two_schemes_and_are_xml(text):
         for drawing in drawings:
             assert xml.etree.ElementTree.fromstring(drawing).tag.endswith("svg")
     words = " ".join(image["alt"] for image in images)
-    assert "SCE⊕NCA 64.50 ± 0.71 (published 65.16)" in words
-    assert "SCE⊕NCA p=0.2 82.00 ± 0.21 (published 83.51); SCE+NCA 82.00 ± 0.21" in words
+    assert "SCE⊕NCA (a) 64.50 ± 0.71 (published 65.16)" in words
+    assert "SCE⊕NCA p=0.2 (a) 82.00 ± 0.21 (published 83.51); SCE+NCA (a) 82.00 ± 0.21" in words
     assert "classification 2.00; metric 1.00; 1-shot 53.00" in words
     assert "in span(W), at the last epoch: SCE⊕NCA 0.400" in words
     assert "in its complement, at the last epoch: SCE⊕NCA 0.200" in words
@@ -132,6 +132,7 @@ def test_tables_have_scopes_names_and_boxes_of_their_own(text):
     assert {header["scope"] for header in tree.all("th")} == {"col", "colgroup", "row", "rowgroup"}
     missing = [cell for cell in tree.all("td") if "missing" in cell.get("class", "")]
     assert len(missing) > 20
+    assert 'class="number missing">missing' in text
 
 
 def test_the_runs_are_listed_with_their_flags(text, folder):
@@ -148,9 +149,23 @@ def test_a_report_without_a_finished_run_is_a_page(tmp_path):
     assert "1 run: 1 unfinished." in tree.text
 
 
+def test_own_data_has_no_columns_of_dashes_and_nothing_missing(tmp_path):
+    for name, flags in (("a", {}), ("b", {"epochs": 10}), ("c", {"metric_loss": "none"})):
+        entries = [accuracy(60, feature_transform=kind, shots=shots) for kind in ("none", "cl2") for shots in (1, 5)]
+        make_run(tmp_path / name, entries, 0.5, logged(), dataset="folder", data_dir="/data/birds", **flags)
+    text = page(compare(find_runs([str(tmp_path)])))
+    tree = Tree(text)
+    assert "published" not in tree.text and "missing" not in re.sub("<style>.*?</style>", "", text, flags=re.DOTALL)
+    assert not re.search(r">[–—-]</t", text)
+    # A table, and a panel for each measure and each training's curves.
+    assert len(tree.all("table")) == 1
+    assert len(tree.all("figure")) == 4 + 3
+
+
 def test_formulas_in_a_log_are_not_drawn(tmp_path):
     make_run(tmp_path / "run", [accuracy(60)], metrics=[epoch_record(1, **{"val_accuracy_$\\frac_shot": 0.5, "$$": 1})])
-    Tree(page(compare(find_runs([str(tmp_path)]))))
+    words = " ".join(image["alt"] for image in Tree(page(compare(find_runs([str(tmp_path)])))).all("img"))
+    assert "metric 1.00" in words and "frac" not in words and "$" not in words
 
 
 def test_groups_of_other_flags_have_names_of_their_own(tmp_path):
@@ -158,5 +173,5 @@ def test_groups_of_other_flags_have_names_of_their_own(tmp_path):
     make_run(tmp_path / "b", [accuracy(60)], metrics=logged(), epochs=20, ways=16)
     make_run(tmp_path / "c", [accuracy(60)], metrics=logged(), epsilon=0.5)
     tree = Tree(page(compare(find_runs([str(tmp_path)]))))
-    for name in ("SCE⊕NCA 64×8 --epochs=10,", "SCE⊕NCA 16×8 --epochs=20,", "SCE⊕NCA ε=0.5,"):
-        assert f"{name} mini-ImageNet" in tree.text
+    for name in ("SCE⊕NCA --ways=64 --epochs=10", "SCE⊕NCA --ways=16 --epochs=20", "SCE⊕NCA ε=0.5"):
+        assert f"{name} (1 seed), mini-ImageNet" in tree.text

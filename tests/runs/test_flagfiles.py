@@ -98,3 +98,9 @@ def test_the_flagfiles_of_the_project_parse_and_say_what_they_are(path):
     comments = path.read_text(encoding="utf-8").splitlines()[:3]
     assert all(line.startswith("# ") for line in comments)
     assert f"--flagfile=flags/{path.name}" in "".join(comments)
+
+
+def test_flagfiles_of_earlier_runs_have_their_flags_under_other_names(tmp_path):
+    (tmp_path / "run.flags").write_text("--classifier=random_basis\n--classification_loss=bce\n")
+    run = flagfiles.read(tmp_path / "run.flags", TrainingConfiguration)
+    assert (run.head, run.classification_loss) == ("random_basis", "bce")

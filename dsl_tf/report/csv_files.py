@@ -1,0 +1,93 @@
+"""The cells of a report as CSV."""
+
+import csv
+import io
+from collections.abc import Iterable
+
+from dsl_tf.report.candidates import Candidate, Measurement
+from dsl_tf.report.comparison import Comparison
+from dsl_tf.report.wording import printable
+
+CSV_COLUMNS = (
+    "table",
+    "dataset",
+    "name",
+    "shots",
+    "ways",
+    "classifier",
+    "feature_transform",
+    "measured",
+    "spread",
+    "half_width",
+    "seeds",
+    "published",
+    "difference",
+    "batch_shape",
+    "differs_from_cell",
+    "run_directories",
+)
+
+
+def guarded(text: str) -> str:
+    """Returns a text that no spreadsheet takes for a formula, with line ends and control characters spelled out."""
+    text = printable(text)
+    return f"'{text}" if text.lstrip(" ").startswith(("=", "+", "-", "@")) else text
+
+
+def csv_lines(rows: Iterable[Iterable[str]]) -> str:
+    """Returns rows of cells as CSV."""
+    file = io.StringIO()
+    csv.writer(file, lineterminator="\n").writerows(rows)
+    return file.getvalue()
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.4f}"
+
+
+def _line(
+    table: str,
+    dataset: str,
+    name: str,
+    measurement: Measurement,
+    candidate: Candidate | None,
+    differences: Iterable[str],
+) -> list[str]:
+    shown = candidate if measurement.values else None
+    return [
+        table,
+        guarded(dataset),
+        guarded(name),
+        str(measurement.shots),
+        str(measurement.ways),
+        measurement.classifier,
+        measurement.feature_transform,
+        _number(measurement.mean),
+        _number(measurement.spread),
+        _number(measurement.half_width),
+        str(len(measurement.values)),
+        _number(measurement.published),
+        _number(measurement.difference),
+        shown.batch_shape if shown else "",
+        guarded("; ".join(differences)) if shown else "",
+        guarded(";".join(run.directory for run in shown.runs)) if shown else "",
+    ]
+
+
+def csv_text(comparison: Comparison) -> str:
+    """Returns the report's cells as CSV: a line per row, number of shots and feature transform.
+
+    Numbers are percent, empty if missing. Runs beside which nothing is published have no number of a table.
+    """
+    lines = [list(CSV_COLUMNS)]
+    for block in comparison.blocks:
+        for row in block.rows:
+            for measurement in row.measurements:
+                cell = row.cell
+                lines.append(_line(str(cell.table), cell.dataset, cell.name, measurement, row.picked, row.differences))
+    for table in comparison.own_tables:
+        for own in table.rows:
+            for measurement in own.measurements:
+                if measurement.values:
+                    lines.append(_line("", table.data_title, own.name, measurement, own.candidate, ()))
+    return csv_lines(lines)

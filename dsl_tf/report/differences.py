@@ -1,0 +1,76 @@
+"""In which settings a run differs from the paper's cell that it stands beside."""
+
+import string
+from collections.abc import Iterable
+
+from dsl_tf.experiments import BATCH_SHAPES, Cell, configuration
+from dsl_tf.report.candidates import Candidate, Measurement
+from dsl_tf.runs.titles import settings
+
+
+def differences(candidate: Candidate, cell: Cell, measurements: tuple[Measurement, ...]) -> tuple[str, ...]:
+    """Lists the settings of runs that differ from the paper's cell.
+
+    Args:
+        candidate: the runs.
+        cell: the cell of the paper's table that they stand in.
+        measurements: the accuracies that stand beside the published ones.
+
+    Returns:
+        A text for each, such as `"epochs=10 (cell: 160)"`. The flags are those of the configurations, compared with
+        `experiments.configuration(cell)`. Flags without an effect on the loss are left out, and so is an N×K that the
+        paper's choice among several may have included.
+    """
+    run = candidate.configuration
+    shape = (run.ways, run.shots)
+    of_cell = configuration(cell)
+    if shape in BATCH_SHAPES.get(cell.dataset, ()):
+        of_cell = configuration(cell, ways=run.ways, shots=run.shots)
+    expected = settings(of_cell)
+    found = [
+        f"{name}={_value_text(value)} (cell: {_value_text(expected.get(name))})"
+        for name, value in settings(run).items()
+        if name not in expected or value != expected[name]
+    ]
+    # A run may be resumed without it, but it lacks images.
+    if run.allow_partial:
+        found.append("allow_partial=True (cell: the whole data set)")
+    if candidate.runs[0].backbone:
+        found.append(f"backbone {candidate.runs[0].backbone} (cell: {of_cell.backbone})")
+    protocols = [protocol for measurement in measurements for protocol in measurement.protocols]
+    for name, values, value in (
+        ("queries", {queries for queries, _ in protocols}, of_cell.test_queries),
+        ("episodes", {episodes for _, episodes in protocols}, of_cell.test_episodes),
+    ):
+        if values - {value}:
+            found.append(f"{name} {'/'.join(f'{number:,}' for number in sorted(values))} (cell: {value:,})")
+    return tuple(found)
+
+
+def _value_text(value: object) -> str:
+    if value is None:
+        return "default"
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+class Marks:
+    """The letters by which a report's rows refer to their differences; the same differences have the same letter."""
+
+    def __init__(self) -> None:
+        self._letters: dict[tuple[str, ...], str] = {}
+
+    def of(self, found: tuple[str, ...]) -> str:
+        """Returns the letters of differences: a, b, …, z, aa, ab, …; empty if there are none."""
+        return self._letters.setdefault(found, _letters(len(self._letters))) if found else ""
+
+
+def _letters(number: int) -> str:
+    letters = string.ascii_lowercase
+    first, last = divmod(number, len(letters))
+    return (_letters(first - 1) if first else "") + letters[last]
+
+
+def difference_notes(marked: Iterable[tuple[str, tuple[str, ...]]]) -> list[str]:
+    """Lists the differences from the paper's cells, a sentence for each mark, from pairs of mark and differences."""
+    notes = {letter: found for letter, found in marked if letter}
+    return [f"({letter}) differs from the paper's cell: {'; '.join(found)}." for letter, found in notes.items()]
