@@ -34,7 +34,7 @@ def commands():
     # As the shell does: a backslash joins its line and the next.
     shell = [(page, block.replace("\\\n", "")) for page in PAGES for block in blocks(page, "shell")]
     lines = [(page, line) for page, block in shell for line in block.splitlines()]
-    ours = re.compile(r"python (\S+\.py|-m dsl_tf\.)")
+    ours = re.compile(r"python (\S+\.py|-m dsl_tf )")
     return [pytest.param(line, id=f"{name_of(page)}: {line}") for page, line in lines if ours.match(line)]
 
 
