@@ -16,6 +16,7 @@ from dsl_tf.runs.configuration import EvaluationConfiguration, TrainingConfigura
         ({"filters": (8, 0, 8, 8)}, ["--filters", "at least 1", "0"]),
         ({"filters": (8, 8, 8, 10**6)}, ["--filters", "at most 10000"]),
         ({"test_shots": ()}, ["--test_shots", "empty"]),
+        ({"test_shots": (1, 1, 5)}, ["--test_shots", "once", "1,1,5"]),
         ({"classification_loss": "none", "metric_loss": "none"}, ["--classification_loss", "--metric_loss"]),
         ({"seed": 2**32}, ["--seed", "at most 2147483647"]),
         ({"image_size": 100_000}, ["--image_size", "at most 4096"]),

@@ -66,9 +66,9 @@ def test_defaults_can_be_left_out():
     configuration = TrainingConfiguration(seed=3, resume=False, filters=(1, 2, 3, 4), output_dir="here")
     assert flagfiles.to_lines(configuration, with_defaults=False) == [
         "--filters=1,2,3,4",
-        "--seed=3",
         "--output_dir=here",
         "--noresume",
+        "--seed=3",
     ]
 
 

@@ -1,0 +1,19 @@
+"""What each command can be asked for; its flags are made from these fields."""
+
+from dsl_tf.runs.configuration.evaluation import EvaluationConfiguration
+from dsl_tf.runs.configuration.options import DISTRIBUTIONS, PRECISIONS, TOPICS
+from dsl_tf.runs.configuration.prediction import PredictionConfiguration
+from dsl_tf.runs.configuration.report import ReportConfiguration
+from dsl_tf.runs.configuration.reproduction import ReproductionConfiguration
+from dsl_tf.runs.configuration.training import TrainingConfiguration
+
+__all__ = [
+    "DISTRIBUTIONS",
+    "PRECISIONS",
+    "TOPICS",
+    "EvaluationConfiguration",
+    "PredictionConfiguration",
+    "ReportConfiguration",
+    "ReproductionConfiguration",
+    "TrainingConfiguration",
+]

@@ -1,0 +1,102 @@
+"""What an evaluation can be asked for."""
+
+import dataclasses
+
+from dsl_tf.errors import UserError
+from dsl_tf.evaluation.accuracy import CLASSIFIERS
+from dsl_tf.evaluation.transforms import FEATURE_TRANSFORMS
+from dsl_tf.runs.configuration.options import (
+    Checked,
+    check_devices,
+    distribution_option,
+    option,
+    virtual_devices_option,
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluationConfiguration(Checked):
+    """An evaluation of runs, a SavedModel or features. Each field is a flag of `dsl_tf evaluate`.
+
+    Raises:
+        UserError: if a value is out of its limits, or there is nothing to evaluate.
+    """
+
+    run_dir: tuple = option(
+        (),
+        "Run directories of finished trainings, a list. Two or more are compared.",
+        "the run",
+        items=str,
+    )
+    saved_model: str | None = option(None, "Folder of a SavedModel to evaluate on --dataset.", "the run")
+    features: tuple = option(
+        (),
+        "Files of features computed anywhere, a list. Each is an .npz with features [n, d] and labels [n]; the arrays "
+        "class_names, mean, val_features and val_labels are used if present.",
+        "the run",
+        items=str,
+    )
+    output_dir: str | None = option(
+        None,
+        "Folder for evaluation.json, episodes.npz and plots. By default evaluation in the first --run_dir, or in the "
+        "working directory.",
+        "the run",
+    )
+    json: bool = option(False, "Print the evaluation as JSON instead of a table.", "the run")
+    dataset: str = option("glyphs", "Data set for --saved_model. Runs record their own.", "data")
+    data_dir: str | None = option(None, "Folder that holds the data. By default the one of the training.", "data")
+    image_size: int | None = option(
+        None,
+        "Height and width in pixels for --saved_model. By default those that the model was exported with.",
+        "data",
+        minimum=8,
+        maximum=4096,
+    )
+    split: str = option("test", "Split to evaluate.", "data", choices=("train", "val", "test"))
+    ways: int = option(5, "Classes per episode.", "evaluation", minimum=2)
+    shots: tuple = option((1, 5), "Support images per class, a list.", "evaluation", minimum=1, items=int)
+    queries: int = option(15, "Query images per class.", "evaluation", minimum=1)
+    episodes: int = option(
+        10_000,
+        "Number of episodes. The 95% confidence half-width shrinks with its square root.",
+        "evaluation",
+        minimum=2,
+    )
+    classifiers: tuple = option(
+        ("nearest_centroid",),
+        "Few-shot classifiers, a list. The λ of laplacian_shot is chosen on val.",
+        "evaluation",
+        choices=tuple(CLASSIFIERS),
+        items=str,
+    )
+    feature_transforms: tuple | None = option(
+        None,
+        "Feature transforms, a list. By default none, l2 and, if the mean of the training features is known, cl2.",
+        "evaluation",
+        choices=FEATURE_TRANSFORMS,
+        items=str,
+    )
+    seed: int = option(0, "Seed of the episodes.", "evaluation", minimum=0)
+    details: bool = option(
+        False,
+        "Also compute retrieval metrics, accuracies in the span of W and in its complement, the spectrum of W, "
+        "confused classes and TensorBoard's embedding projector.",
+        "evaluation",
+    )
+    distribution: str = distribution_option(
+        "Devices for features and episodes: every visible GPU (auto), one device (none), all devices of this machine "
+        "(mirrored), or those of several processes that srun or TF_CONFIG describes (multi_worker)."
+    )
+    virtual_devices: int | None = virtual_devices_option()
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not (self.run_dir or self.saved_model or self.features):
+            raise UserError(
+                "--run_dir must name the run directory of a finished training; or give --saved_model or --features. "
+                "Received none."
+            )
+        check_devices(self.distribution, self.virtual_devices)
+        if self.output_dir is None:
+            folder = f"{self.run_dir[0]}/evaluation" if self.run_dir else "evaluation"
+            object.__setattr__(self, "output_dir", folder)

@@ -1,0 +1,153 @@
+"""The fields of a configuration: each is a flag with its help, its topic and its limits."""
+
+import dataclasses
+import math
+from typing import Any
+
+from dsl_tf.errors import UserError
+
+DISTRIBUTIONS = ("auto", "none", "mirrored", "multi_worker")
+PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
+# Groups of flags, in the order of --help.
+TOPICS = ("data", "model", "losses", "optimisation", "evaluation", "devices", "the run")
+_LARGEST_INTEGER = 2**31 - 1
+
+
+def option(
+    default: Any,
+    text: str,
+    topic: str,
+    *,
+    choices: tuple[str, ...] | None = None,
+    minimum: float | None = None,
+    above: float | None = None,
+    maximum: float | None = None,
+    below: float | None = None,
+    mathematical: bool = True,
+    items: type | None = None,
+    repeats: bool = False,
+) -> Any:
+    """Makes a dataclass field that describes one flag.
+
+    Args:
+        default: the value if the flag is not given.
+        text: the help: what the flag does, with units, and what None means.
+        topic: one of `TOPICS`.
+        choices: the allowed values.
+        minimum: the least allowed value.
+        above: a value that allowed ones exceed.
+        maximum: the greatest allowed value.
+        below: a value that allowed ones stay below.
+        mathematical: whether the value affects the trained weights, so that a run cannot be resumed with another.
+        items: the type of the items of a list.
+        repeats: whether an item of a list may occur twice.
+    """
+    metadata = {
+        "help": text,
+        "topic": topic,
+        "choices": choices,
+        "minimum": minimum,
+        "above": above,
+        "maximum": maximum,
+        "below": below,
+        "mathematical": mathematical,
+        "items": items,
+        "repeats": repeats,
+    }
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+def distribution_option(text: str) -> Any:
+    """Makes the field `distribution`, which trainings and evaluations share."""
+    return option("auto", text, "devices", choices=DISTRIBUTIONS, mathematical=False)
+
+
+def virtual_devices_option() -> Any:
+    """Makes the field `virtual_devices`, which trainings and evaluations share."""
+    return option(
+        None,
+        "Split the CPU into this many logical devices, to try --distribution=mirrored on a laptop.",
+        "devices",
+        minimum=1,
+        mathematical=False,
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Checked:
+    """Checks every field against its limits.
+
+    Raises:
+        UserError: if a value is out of its limits.
+    """
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if value is None:
+                continue
+            if field.metadata["items"]:
+                value = tuple(value)
+                object.__setattr__(self, field.name, value)
+                _check_list(field, value)
+            for item in value if field.metadata["items"] else [value]:
+                _check_value(field.name, item, field.metadata)
+
+
+def check_devices(distribution: str, virtual_devices: int | None) -> None:
+    """Checks that the flags of the devices fit together.
+
+    Raises:
+        UserError: if virtual devices are asked for without a strategy that uses them.
+    """
+    if virtual_devices and distribution in ("none", "multi_worker"):
+        raise UserError(
+            "--virtual_devices must be used with --distribution=mirrored or auto. Received: "
+            f"--distribution={distribution}. Omit one of the two."
+        )
+
+
+def _check_list(field: Any, items: tuple) -> None:
+    if not items and field.default:
+        raise UserError(f"--{field.name} must not be empty. Omit it to use {','.join(map(str, field.default))}.")
+    if not field.metadata["repeats"] and len(set(items)) < len(items):
+        raise UserError(
+            f"--{field.name} must name each item once. Received: {','.join(map(str, items))}. Remove the repeated ones."
+        )
+
+
+def _check_value(name: str, value: Any, limits: Any) -> None:
+    expected = _violation(value, limits)
+    if expected:
+        raise UserError(f"--{name} must be {expected}. Received: {value!r}.")
+
+
+def _violation(value: Any, limits: Any) -> str | None:
+    """Returns what was expected of a value that is out of its limits, else None."""
+    # A run's flagfile must be able to hold it, in a line of UTF-8, and a path holds no NUL.
+    if isinstance(value, str) and (len(value.splitlines()) > 1 or "\0" in value or not _is_utf8(value)):
+        return "one line of UTF-8 text"
+    if limits["choices"] and value not in limits["choices"]:
+        return f"one of {', '.join(limits['choices'])}"
+    if isinstance(value, float) and not math.isfinite(value):
+        return "a finite number"
+    # NumPy and TensorFlow take no larger seeds, and count in 32 bits in places.
+    if isinstance(value, int) and abs(value) > _LARGEST_INTEGER:
+        return f"at most {_LARGEST_INTEGER}"
+    if limits["minimum"] is not None and value < limits["minimum"]:
+        return f"at least {limits['minimum']}"
+    if limits["above"] is not None and value <= limits["above"]:
+        return f"above {limits['above']}"
+    if limits["maximum"] is not None and value > limits["maximum"]:
+        return f"at most {limits['maximum']}"
+    if limits["below"] is not None and value >= limits["below"]:
+        return f"below {limits['below']}"
+    return None
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -1,0 +1,48 @@
+"""What a classification of images can be asked for."""
+
+import dataclasses
+
+from dsl_tf.errors import UserError
+from dsl_tf.evaluation.accuracy import CLASSIFIERS
+from dsl_tf.evaluation.laplacian_shot import DEFAULT_LAM
+from dsl_tf.evaluation.transforms import FEATURE_TRANSFORMS
+from dsl_tf.runs.configuration.options import Checked, option
+
+
+@dataclasses.dataclass(frozen=True)
+class PredictionConfiguration(Checked):
+    """A classification of images. Each field is a flag of `dsl_tf predict`.
+
+    Raises:
+        UserError: if a value is out of its limits, or a folder is missing.
+    """
+
+    model: str | None = option(None, "Run directory, or the folder of a SavedModel that dsl_tf exported.", "the run")
+    output: str = option("predictions.csv", "CSV file to write: file, class and confidence.", "the run")
+    support_dir: str | None = option(
+        None, "Folder of labelled examples: one folder per class with a few images.", "data"
+    )
+    images_dir: str | None = option(None, "Folder of the images to classify, at any depth.", "data")
+    classifier: str = option(
+        "nearest_centroid",
+        "Few-shot classifier. laplacian_shot looks at all images together and works best if every class has about as "
+        "many of them.",
+        "evaluation",
+        choices=tuple(CLASSIFIERS),
+    )
+    feature_transform: str | None = option(
+        None,
+        "Feature transform. By default l2 for nearest_centroid and cl2 for laplacian_shot. cl2 needs a run directory.",
+        "evaluation",
+        choices=FEATURE_TRANSFORMS,
+    )
+    lam: float = option(DEFAULT_LAM, "Weight λ of the neighbours in laplacian_shot.", "evaluation", minimum=0)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("model", "support_dir", "images_dir", "output"):
+            if not getattr(self, name):
+                raise UserError(f"--{name} must be given: {self.__dataclass_fields__[name].metadata['help']}")
+        if self.feature_transform is None:
+            transform = "cl2" if self.classifier == "laplacian_shot" else "l2"
+            object.__setattr__(self, "feature_transform", transform)
