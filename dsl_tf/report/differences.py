@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 from dsl_tf.experiments import BATCH_SHAPES, Cell, configuration
 from dsl_tf.report.candidates import Candidate, Measurement
-from dsl_tf.runs.titles import settings
+from dsl_tf.runs.titles import settings, value_text
 
 
 def differences(candidate: Candidate, cell: Cell, measurements: tuple[Measurement, ...]) -> tuple[str, ...]:
@@ -28,7 +28,7 @@ def differences(candidate: Candidate, cell: Cell, measurements: tuple[Measuremen
         of_cell = configuration(cell, ways=run.ways, shots=run.shots)
     expected = settings(of_cell)
     found = [
-        f"{name}={_value_text(value)} (cell: {_value_text(expected.get(name))})"
+        f"{name}={value_text(value)} (cell: {value_text(expected.get(name))})"
         for name, value in settings(run).items()
         if name not in expected or value != expected[name]
     ]
@@ -45,12 +45,6 @@ def differences(candidate: Candidate, cell: Cell, measurements: tuple[Measuremen
         if values - {value}:
             found.append(f"{name} {'/'.join(f'{number:,}' for number in sorted(values))} (cell: {value:,})")
     return tuple(found)
-
-
-def _value_text(value: object) -> str:
-    if value is None:
-        return "default"
-    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 class Marks:

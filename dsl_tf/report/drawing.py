@@ -19,7 +19,7 @@ _WIDTH = 3.5
 
 # Inches that a line of letters takes, and the letters that a label has in a line: half of the width.
 LINE = 0.14
-_LABEL_LETTERS = 20
+_LABEL_LETTERS = 22
 
 # Okabe and Ito's colours, which colour-blind readers tell apart; lighter ones on dark.
 _LIGHT = {
@@ -124,7 +124,7 @@ def panel(draw: Draw, height: float, caption: str, alternative: str) -> Panel:
 
 def wrapped(label: str) -> str:
     """Breaks a long label into lines."""
-    return "\n".join(textwrap.wrap(label, _LABEL_LETTERS)) or label
+    return "\n".join(textwrap.wrap(label, _LABEL_LETTERS, break_on_hyphens=False)) or label
 
 
 def data_uri(svg: str) -> str:

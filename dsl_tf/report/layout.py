@@ -58,7 +58,7 @@ def block_layout(block: Block) -> Layout:
     for shots in block.shots:
         names = ["published"]
         for transform in block.feature_transforms:
-            names += [f"{FEATURES[transform]} features", "difference"]
+            names += [FEATURES[transform], "difference"]
         columns += [(f"{shots}-shot (%)", name) for name in names]
     columns += [("", "seeds"), ("", "N×K")]
     rows = []
@@ -100,7 +100,7 @@ def _own_cells(table: OwnTable, row: OwnRow, has_validation: bool) -> tuple[str,
 def own_layout(table: OwnTable) -> Layout:
     """Lays out runs beside which nothing is published."""
     columns = [("", "training")]
-    columns += [(f"{shots}-shot (%)", f"{FEATURES[kind]} features") for shots, kind in table.columns]
+    columns += [(f"{shots}-shot (%)", FEATURES[kind]) for shots, kind in table.columns]
     has_validation = any(row.candidate.validation_accuracy is not None for row in table.rows)
     if has_validation:
         columns.append(("validation", "best (%)"))
@@ -132,8 +132,10 @@ def scores_layout(comparison: Comparison) -> Layout | None:
                 if has_published:
                     cells.append(f"{row.published[space]:.2f}" if row.published else NOTHING)
             rows.append((comparison.data_titles[key], (*cells, str(len(row.values[space])))))
-    names = ("measured", "published") if has_published else ("measured",)
-    columns = (("", "training"), *((heading, name) for heading in SPACES.values() for name in names), ("", "seeds"))
+    names = [(heading, name) for heading in SPACES.values() for name in ("measured", "published")]
+    if not has_published:
+        names = [("score", heading) for heading in SPACES.values()]
+    columns = (("", "training"), *names, ("", "seeds"))
     title = "Discriminant score of test features, 0 to 1" + (" (Table 1)" if has_published else "")
     notes = difference_notes((row.mark, row.differences) for row in every)
     return Layout(title, columns, tuple(rows), tuple(notes))
@@ -195,7 +197,8 @@ def reading(comparison: Comparison) -> str:
     text = (
         "Accuracies are percent of the queries of few-shot episodes over test classes, none of them seen in training. "
         "± is the sample standard deviation over seeds if there are several, and the 95% confidence half-width over "
-        "the episodes if there is one. l2 features have length 1; cl2 features are centred by the training mean before."
+        "the episodes if there is one. Columns raw, l2 and cl2: features as they are, scaled to length 1, and "
+        "scaled after subtracting the training mean."
     )
     if comparison.has_published:
         text += (

@@ -12,7 +12,7 @@ h1 { font-size: 1.5rem; line-height: 1.25; margin: 0.5rem 0; }
 h2 { font-size: 1.2rem; margin: 2.25rem 0 0.5rem; }
 h3, summary { font-size: 1rem; font-weight: 600; margin: 1.5rem 0 0.25rem; }
 .run summary { font-weight: 400; margin: 0; }
-p, li, h3 { max-width: 46rem; }
+p, li { max-width: 60rem; }
 .soft, figcaption { color: var(--soft); font-size: 0.9rem; }
 .panels { display: flex; flex-wrap: wrap; gap: 1rem 1.5rem; align-items: flex-start; }
 figure { margin: 0; width: 336px; max-width: 100%; }
@@ -21,7 +21,7 @@ figcaption { color: var(--text); font-weight: 600; }
 .box { overflow-x: auto; margin: 0.25rem 0; }
 .box:focus-visible { outline: 2px solid currentColor; }
 table { border-collapse: collapse; font-size: 0.9rem; font-variant-numeric: tabular-nums; }
-th, td { padding: 0.2rem 0.6rem; text-align: left; vertical-align: top; overflow-wrap: normal; }
+th, td { padding: 0.2rem 0.5rem; text-align: left; vertical-align: top; overflow-wrap: normal; }
 .number { text-align: right; white-space: nowrap; }
 .short { white-space: nowrap; }
 thead th { border-bottom: 1px solid var(--line); vertical-align: bottom; }
@@ -36,13 +36,12 @@ details { margin: 0.5rem 0; }
 pre { white-space: pre-wrap; background: var(--band); padding: 0.5rem; font-size: 0.8rem; margin: 0.25rem 0; }
 @media print {
   @page { margin: 12mm; size: A4 landscape; }
-  body { max-width: none; padding: 0; font-size: 9pt; }
-  h1 { font-size: 15pt; }
+  :root { font-size: 11px; }
+  body { max-width: none; padding: 0; }
+  p, li { max-width: none; }
   h2, h3 { break-after: avoid; }
-  table { font-size: 7.5pt; }
-  th, td { padding: 0.1rem 0.3rem; }
-  thead { display: table-header-group; }
-  tr, figure { break-inside: avoid; }
+  figure { width: 31%; }
+  figure, tr, .box { break-inside: avoid; }
   .box { overflow: visible; }
   .runs { display: none; }
 }

@@ -55,13 +55,11 @@ def settings(configuration: TrainingConfiguration) -> dict[str, Any]:
     }
 
 
-def flag_text(name: str, value: Any) -> str:
-    """Formats a setting as its flag, such as `"--filters=16,32,64,256"`; None is the default."""
+def value_text(value: Any) -> str:
+    """Formats the value of a setting, such as `"16,32,64,256"`; None is `"default"`."""
     if value is None:
-        return f"--{name} by default"
-    if isinstance(value, bool):
-        return f"--{name}" if value else f"--no{name}"
-    return f"--{name}={','.join(map(str, value)) if isinstance(value, tuple) else value}"
+        return "default"
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 def loss_title(configuration: TrainingConfiguration) -> str:
@@ -107,5 +105,7 @@ def titles(configurations: Sequence[TrainingConfiguration]) -> list[str]:
     for configuration in configurations:
         found = settings(configuration)
         differing = differing_settings(same_loss[loss_key(configuration)])
-        names.append(" ".join([loss_title(configuration), *(flag_text(name, found[name]) for name in differing)]))
+        names.append(
+            ", ".join([loss_title(configuration), *(f"{name}={value_text(found[name])}" for name in differing)])
+        )
     return names

@@ -279,8 +279,8 @@ def test_own_data_has_the_columns_that_were_measured_and_a_row_for_each_setting(
     assert (table.classifier, table.ways) == ("nearest_centroid", 5)
     assert table.columns == ((1, "none"), (1, "cl2"), (10, "none"))
     assert [row.name for row in table.rows] == [
-        "SCE⊕NCA --metric_weight=0.1 --epochs=160",
-        "SCE⊕NCA --metric_weight=1.0 --epochs=10",
+        "SCE⊕NCA, metric_weight=0.1, epochs=160",
+        "SCE⊕NCA, metric_weight=1.0, epochs=10",
         "SCE",
         "SCE+NCA",
     ]
@@ -313,7 +313,7 @@ def test_no_two_trainings_have_the_same_name(tmp_path):
     (table,) = compared(tmp_path).own_tables
     names = [row.name for row in table.rows]
     assert len(set(names)) == 4
-    assert "SCE⊕NCA --weight_decay=0.0005 on mine" in names and "SCE⊕NCA --weight_decay=0.1" in names
+    assert "SCE⊕NCA, weight_decay=0.0005 on mine" in names and "SCE⊕NCA, weight_decay=0.1" in names
 
 
 def test_unfinished_and_unreadable_runs_are_in_no_cell(tmp_path):

@@ -173,5 +173,5 @@ def test_groups_of_other_flags_have_names_of_their_own(tmp_path):
     make_run(tmp_path / "b", [accuracy(60)], metrics=logged(), epochs=20, ways=16)
     make_run(tmp_path / "c", [accuracy(60)], metrics=logged(), epsilon=0.5)
     tree = Tree(page(compare(find_runs([str(tmp_path)]))))
-    for name in ("SCE⊕NCA --ways=64 --epochs=10", "SCE⊕NCA --ways=16 --epochs=20", "SCE⊕NCA ε=0.5"):
+    for name in ("SCE⊕NCA, ways=64, epochs=10", "SCE⊕NCA, ways=16, epochs=20", "SCE⊕NCA ε=0.5"):
         assert f"{name} (1 seed), mini-ImageNet" in tree.text

@@ -46,9 +46,9 @@ def test_titles_of_one_loss_list_what_differs():
     runs = [TrainingConfiguration(metric_loss="none", epochs=epochs) for epochs in (10, 20)]
     runs += [TrainingConfiguration(flip=False), TrainingConfiguration(seed=1, filters=(1, 2, 3, 4))]
     assert titles(runs) == [
-        "SCE --epochs=10",
-        "SCE --epochs=20",
-        "SCE⊕NCA --filters=64,160,320,640 --noflip",
-        "SCE⊕NCA --filters=1,2,3,4 --flip by default",
+        "SCE, epochs=10",
+        "SCE, epochs=20",
+        "SCE⊕NCA, filters=64,160,320,640, flip=False",
+        "SCE⊕NCA, filters=1,2,3,4, flip=default",
     ]
     assert titles(runs[:1]) == ["SCE"]
