@@ -11,9 +11,10 @@ HEAD = """# Flags
 
 <!-- Written by `python docs/write_flags.py`. Change the help in dsl_tf/runs/configuration.py instead. -->
 
-Each command reads flags from the command line and from flagfiles (`--flagfile=FILE`, one flag per line). Write lists with
-commas: `--shots=1,5`. Turn a switch off by putting `no` before its name: `--noflip`. `--help` prints the same texts. In
-Python, each flag of `train` is a field of [TrainingConfiguration](training.md#dsl_tf.training.TrainingConfiguration).
+Each command reads flags from the command line and from flagfiles (`--flagfile=FILE`, one flag per line).
+Write lists with commas: `--shots=1,5`. Turn a switch off by putting `no` before its name: `--noflip`.
+`--help` prints the same texts. In Python, each flag of `train` is a field of
+[TrainingConfiguration](training.md#dsl_tf.training.TrainingConfiguration).
 """
 SECTIONS = (
     (
