@@ -1,7 +1,6 @@
 """Writes reference/flags.md, the tables of all flags, from the configurations: python docs/write_flags.py [FILE]."""
 
 import dataclasses
-import itertools
 import pathlib
 import sys
 
@@ -9,7 +8,7 @@ from dsl_tf.runs import configuration
 
 HEAD = """# Flags
 
-<!-- Written by `python docs/write_flags.py`. Change the help in dsl_tf/runs/configuration.py instead. -->
+<!-- Written by `python docs/write_flags.py`. Change the help in dsl_tf/runs/configuration instead. -->
 
 Each command reads flags from the command line and from flagfiles (`--flagfile=FILE`, one flag per line).
 Write lists with commas: `--shots=1,5`. Turn a switch off by putting `no` before its name: `--noflip`.
@@ -56,15 +55,14 @@ def page():
     parts = [HEAD]
     for command, kind, note in SECTIONS:
         parts.append(f"\n## {command}\n\n`python -m dsl_tf {command}`. {note}".rstrip() + "\n")
-        # Stable: fields of a topic keep their order, topics that of their first field.
         fields = dataclasses.fields(kind)
-        topics = list(dict.fromkeys(field.metadata.get("topic") for field in fields))
-        by_topic = sorted(fields, key=lambda field: topics.index(field.metadata.get("topic")))
-        for topic, group in itertools.groupby(by_topic, key=lambda field: field.metadata.get("topic")):
-            heading = (
-                f"\n### {topic[0].upper()}{topic[1:]} {{: #{command}-{topic.replace(' ', '-')} }}\n" if topic else ""
-            )
-            parts.append(f"{heading}\n| flag | default | |\n|---|---|---|\n" + "\n".join(map(row, group)) + "\n")
+        groups = {"": fields}
+        if len(fields) > 10:
+            groups = {topic: [f for f in fields if f.metadata["topic"] == topic] for topic in configuration.TOPICS}
+        for topic, group in groups.items():
+            heading = f"\n### {topic.capitalize()} {{: #{command}-{topic.replace(' ', '-')} }}\n" if topic else ""
+            rows = "\n".join(map(row, group))
+            parts.append(f"{heading}\n| flag | default | |\n|---|---|---|\n{rows}\n" if group else "")
     return "".join(parts)
 
 
