@@ -209,7 +209,7 @@ def test_when_a_worker_dies_the_other_tells_it_and_the_same_command_goes_on(data
     assert_same_run(broken, one_device())
     assert_same_bits(broken, unbroken)
     assert list(json.loads((broken / "results.json").read_text())["devices"].values()) == [2]
-    assert not list(tmp_path.rglob(".partial*"))
+    assert not list(tmp_path.rglob(".partial.*"))
 
 
 def test_a_signal_at_any_worker_ends_all_with_the_step_saved(data_dir, tmp_path):

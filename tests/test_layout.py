@@ -12,7 +12,7 @@ PROJECT = pathlib.Path(__file__).parent.parent
 FOUNDATION = {"errors", "files", "progress", "distribution"}
 ALLOWED = {
     "errors": set(),
-    "files": set(),
+    "files": {"errors"},
     "progress": set(),
     "distribution": {"errors"},
     "losses": {"errors", "distribution"},

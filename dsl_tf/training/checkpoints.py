@@ -154,13 +154,9 @@ def _numbers(parent):
 
 
 def _keep(parent, numbers):
-    """Removes the checkpoints of a folder that are not among the numbers, and what a killed process left of others."""
-    if not parent.is_dir():
-        return
-    kept = {_folder(parent, number) for number in numbers}
-    for path in parent.iterdir():
-        if path not in kept:
-            remove(path)
+    """Removes the checkpoints of a folder that are not among the numbers; other files in it are the user's own."""
+    for number in set(_numbers(parent)) - set(numbers):
+        remove(_folder(parent, number))
 
 
 def _sha256(path):

@@ -1,5 +1,7 @@
 import json
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -140,14 +142,29 @@ def test_best_weights_that_are_gone_at_the_end_leave_the_last_ones(saved, caplog
 
 
 def test_what_a_killed_process_left_half_written_is_no_checkpoint(tmp_path, saved):
-    half = tmp_path / "new" / "checkpoints" / ".partial.ckpt-1"
-    half.mkdir(parents=True)
-    (half / "variables.index").write_text("half")
+    (tmp_path / "new" / "checkpoints").mkdir(parents=True)
+    script = (
+        "import os, sys; from dsl_tf.files import replacing\n"
+        "with replacing(sys.argv[1]) as half: half.mkdir(); (half / 'variables.index').write_text('half'); os._exit(9)"
+    )
+    subprocess.run([sys.executable, "-c", script, tmp_path / "new" / "checkpoints" / "ckpt-1"], check=False)
+    (half,) = (tmp_path / "new" / "checkpoints").iterdir()
     _, checkpoints = restored(tmp_path / "new")
     assert int(checkpoints.step) == 0
     checkpoints.step.assign(9)
     checkpoints.save()
     assert names(half.parent) == ["ckpt-9"]
+
+
+def test_files_of_the_users_own_beside_the_checkpoints_are_kept(saved):
+    folder = saved / "checkpoints"
+    (folder / "notes.txt").write_text("mine")
+    (folder / "ckpt-5 copy").mkdir()
+    _, checkpoints = restored(saved)
+    checkpoints.step.assign(99)
+    checkpoints.save()
+    assert (folder / "notes.txt").read_text() == "mine" and (folder / "ckpt-5 copy").is_dir()
+    assert (folder / "ckpt-99").is_dir()
 
 
 def test_checkpoints_of_another_version_are_not_started_over(tmp_path):
