@@ -1,10 +1,13 @@
 """Confused classes as figures."""
 
 import math
+import os
 import pathlib
+from collections.abc import Sequence
 
 import matplotlib
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from dsl_tf.report.wording import printable
@@ -16,23 +19,38 @@ _ROW, _SMALLEST, _LARGEST = 0.22, 2.2, 11.0
 # Up to this many classes the numbers fit into their cells.
 _MOST_NUMBERS = 12
 _NEVER_MET = "#dcdcdc"
-# Inches of the figure of pairs: an image, the space beside it, between the two classes, and for a row's names.
-_IMAGE, _SPACE, _BETWEEN, _NAMES = 0.85, 0.06, 0.35, 0.25
+# Inches in the figure of pairs: an image, the space beside it, between two classes, for a row's names, for the title.
+_IMAGE, _SPACE, _BETWEEN, _NAMES, _TITLE = 0.85, 0.06, 0.35, 0.25, 0.45
 # So many images make room for the names.
 _FEWEST_COLUMNS = 4
 
 
-def _short(name):
+def _short(name: str) -> str:
     name = printable(str(name))
     return name if len(name) <= _LONGEST_NAME else name[: _LONGEST_NAME - 1] + "…"
 
 
-def _check_names(classes, class_names):
+def _check_names(classes: int, class_names: Sequence[str]) -> None:
     if len(class_names) < classes:
         raise ValueError(f"Expected names for {classes} classes. Received: {len(class_names)}")
 
 
-def draw_confusion(rates, class_names, path):
+def _draw_right_answers(bars: Axes, rates: np.ndarray) -> None:
+    """Draws each class's share of right answers, beside its row."""
+    bars.barh(np.arange(len(rates)), np.nan_to_num(100 * np.diag(rates)), color="#2f5f8f", height=0.8)
+    bars.set_xlim(0, 100)
+    bars.set_xticks((0, 50, 100))
+    bars.grid(axis="x", alpha=0.3)
+    bars.set_axisbelow(True)
+    bars.set_xlabel("right (%)", fontsize=9)
+    bars.tick_params(axis="x", labelsize=7)
+    bars.tick_params(axis="y", left=False, labelleft=False)
+    bars.spines[["top", "right"]].set_visible(False)
+
+
+def draw_confusion(
+    rates: np.ndarray, class_names: Sequence[str], path: str | os.PathLike[str], title: str | None = None
+) -> None:
     """Draws how often each class is taken for each other one, with each class's share of right answers beside it.
 
     The colours are those of the confusions alone: on one scale with the right answers they would all be pale.
@@ -42,9 +60,10 @@ def draw_confusion(rates, class_names, path):
             `dsl_tf.evaluation.confusion.confusion_rates` returns them.
         class_names: the name of each class, by label.
         path: the image file to write; its extension decides the format.
+        title: what was measured on what data.
 
     Raises:
-        ValueError: where the rates are not square or names are missing.
+        ValueError: if the rates are not square or names are missing.
     """
     rates = np.asarray(rates, np.float64)
     if rates.ndim != 2 or rates.shape[0] != rates.shape[1]:
@@ -69,7 +88,7 @@ def draw_confusion(rates, class_names, path):
             color = "white" if apart[i, j] > 0.4 * highest else "black"
             axes.text(j, i, f"{apart[i, j]:.1f}", ha="center", va="center", fontsize=6.5, color=color)
     shown = np.arange(0, classes, math.ceil(classes * _LABEL / side))
-    names = [_short(class_names[label]) for label in shown]
+    names = [_short(class_names[label]) for label in shown.tolist()]
     axes.set_yticks(shown, names, fontsize=7, parse_math=False)
     axes.set_xticks(shown, names, fontsize=7, rotation=90, parse_math=False)
     axes.set_xlabel("taken for", fontsize=9)
@@ -78,19 +97,20 @@ def draw_confusion(rates, class_names, path):
     scale.tick_params(labelsize=7)
     unmet = "; grey: never met" if np.isnan(apart[~diagonal]).any() else ""
     scale.set_title(f"share of the queries that met the other class (%){unmet}", fontsize=8, loc="left")
-    bars.barh(np.arange(classes), np.nan_to_num(100 * np.diag(rates)), color="#2f5f8f", height=0.8)
-    bars.set_xlim(0, 100)
-    bars.set_xticks((0, 50, 100))
-    bars.grid(axis="x", alpha=0.3)
-    bars.set_axisbelow(True)
-    bars.set_xlabel("right (%)", fontsize=9)
-    bars.tick_params(axis="x", labelsize=7)
-    bars.tick_params(axis="y", left=False, labelleft=False)
-    bars.spines[["top", "right"]].set_visible(False)
+    _draw_right_answers(bars, rates)
+    if title:
+        # Above the scale and its numbers.
+        figure.text(1.8 / (side + 3.5), (side + 2.55) / (side + 3.5), title, fontsize=9, va="bottom", parse_math=False)
     figure.savefig(pathlib.Path(path), dpi=150, bbox_inches="tight", pad_inches=0.1)
 
 
-def draw_confused_pairs(pairs, images, class_names, path):
+def draw_confused_pairs(
+    pairs: Sequence[tuple[int, int, float]],
+    images: Sequence[tuple[np.ndarray, np.ndarray]],
+    class_names: Sequence[str],
+    path: str | os.PathLike[str],
+    title: str | None = None,
+) -> None:
     """Draws a row for each confused pair: images of class i that were taken for class j, beside images of class j.
 
     Args:
@@ -99,9 +119,10 @@ def draw_confused_pairs(pairs, images, class_names, path):
             class j. As many as there are, none included.
         class_names: the name of each class, by label.
         path: the image file to write; its extension decides the format.
+        title: what was measured on what data.
 
     Raises:
-        ValueError: where there are no pairs, or not two arrays of images for each.
+        ValueError: if there are no pairs, or not two arrays of images for each.
     """
     if not pairs or len(images) != len(pairs) or any(len(both) != 2 for both in images):
         raise ValueError(
@@ -113,16 +134,20 @@ def draw_confused_pairs(pairs, images, class_names, path):
     half = columns * (_IMAGE + _SPACE)
     width = 2 * half + _BETWEEN + _SPACE
     height = len(pairs) * (_IMAGE + _NAMES) + _SPACE
-    figure = Figure(figsize=(width, height))
+    # Inches of the figure with its title above.
+    whole = height + (_TITLE if title else 0)
+    figure = Figure(figsize=(width, whole))
+    if title:
+        figure.text(_SPACE / width, (height + 0.06) / whole, title, fontsize=9, va="bottom", parse_math=False)
     for row, ((i, j, rate), both) in enumerate(zip(pairs, images, strict=True)):
         bottom = height - (row + 1) * (_IMAGE + _NAMES)
-        titles = (f"{_short(class_names[i])}, {100 * rate:.1f}% taken for", _short(class_names[j]))
-        for left, some, title in zip((_SPACE, _SPACE + half + _BETWEEN), both, titles, strict=True):
-            text = figure.text(left / width, (bottom + _IMAGE + 0.06) / height, title, fontsize=8)
+        both_names = (f"{_short(class_names[i])}, {100 * rate:.1f}% taken for", _short(class_names[j]))
+        for left, some, names in zip((_SPACE, _SPACE + half + _BETWEEN), both, both_names, strict=True):
+            text = figure.text(left / width, (bottom + _IMAGE + 0.06) / whole, names, fontsize=8)
             text.set_parse_math(False)
             for column, image in enumerate(some):
                 start = left + column * (_IMAGE + _SPACE)
-                axes = figure.add_axes((start / width, bottom / height, _IMAGE / width, _IMAGE / height))
+                axes = figure.add_axes((start / width, bottom / whole, _IMAGE / width, _IMAGE / whole))
                 axes.imshow(image)
                 axes.set_axis_off()
     figure.savefig(pathlib.Path(path), dpi=150)

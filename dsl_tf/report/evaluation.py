@@ -1,9 +1,10 @@
 """An evaluation's files and what it says on the screen."""
 
-import csv
-import io
 import json
+import os
 import pathlib
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -12,16 +13,20 @@ from dsl_tf.evaluation.accuracy import episode_accuracies
 from dsl_tf.evaluation.confusion import confusion, confusion_rates, most_confused, wrong_queries
 from dsl_tf.files import write_text
 from dsl_tf.report.confusion_figure import draw_confused_pairs, draw_confusion
+from dsl_tf.report.csv_files import csv_lines, guarded
 from dsl_tf.report.paired_figure import draw_paired
-from dsl_tf.report.paired_table import paired_table
+from dsl_tf.report.paired_table import comparison_table
 from dsl_tf.report.projector import write_projector
 from dsl_tf.report.spectrum_figure import draw_spectrum
 from dsl_tf.report.table import accuracy_table
+from dsl_tf.report.wording import measure_text
+from dsl_tf.runs.evaluate import Evaluation, SubjectResult
+from dsl_tf.runs.titles import loss_title
 
 _PAIRS, _EXAMPLES = 6, 5
 
 
-def evaluation_report(evaluation):
+def evaluation_report(evaluation: Evaluation) -> dict[str, Any]:
     """Returns all that an evaluation measured, as `evaluation.json` holds it.
 
     Args:
@@ -44,66 +49,96 @@ def evaluation_report(evaluation):
     return {"subjects": [result.report() for result in evaluation.results], "comparisons": comparisons}
 
 
-def _without_nan(matrix):
+def _without_nan(matrix: np.ndarray) -> list[list[float | None]]:
     """Returns rows of numbers with None, which JSON has, in the place of NaN, which stands for a single seed."""
     return [[None if np.isnan(value) else float(value) for value in row] for row in matrix]
 
 
-def evaluation_text(evaluation):
-    """Lays out an evaluation's accuracies and comparisons, lines of text."""
+def evaluation_text(evaluation: Evaluation) -> str:
+    """Lays out what an evaluation measured: the accuracies, or one comparison of several runs, and the details."""
     parts = []
+    several = len(evaluation.results) > 1
     for result in evaluation.results:
-        title = [result.subject.name, ""] if len(evaluation.results) > 1 else []
-        parts.append("\n".join([*title, accuracy_table(result.accuracies)]))
-        if "retrieval" in result.details:
-            names = {"recall_at_": "Recall@", "map_at_r": "MAP@R"}
-            values = []
-            for name, value in result.details["retrieval"].items():
-                for old, new in names.items():
-                    name = name.replace(old, new)
-                values.append(f"{name} {100 * value:.2f}%")
-            parts.append("Retrieval: " + "  ".join(values))
-        for name, accuracies in result.details.get("subspace_accuracies", {}).items():
-            parts.append(f"Features in the {name.replace('_', ' ')} alone\n\n{accuracy_table(accuracies)}")
-    for (classifier, transform, shots), matrix in evaluation.comparisons.items():
-        parts.append(f"{classifier}, feature transform {transform}, {shots}-shot\n{paired_table(matrix)}")
+        lines = [] if evaluation.comparisons else [accuracy_table(result.accuracies)]
+        lines += _details_text(result.details)
+        if lines:
+            parts += [result.subject.name, *lines] if several else lines
+    if evaluation.comparisons:
+        parts.append(comparison_table(evaluation.comparisons))
     return "\n\n".join(parts)
 
 
-def write_evaluation(evaluation, output_dir):
+def _details_text(details: dict[str, Any]) -> list[str]:
+    """Lays out retrieval metrics and the accuracies in the classifier's subspace, as far as they were measured."""
+    parts = []
+    if "retrieval" in details:
+        names = {"recall_at_": "Recall@", "map_at_r": "MAP@R"}
+        values = []
+        for name, value in details["retrieval"].items():
+            for old, new in names.items():
+                name = name.replace(old, new)
+            values.append(f"{name} {100 * value:.2f}%")
+        parts.append("Retrieval: " + "  ".join(values))
+    for name, accuracies in details.get("subspace_accuracies", {}).items():
+        parts.append(f"Features in the {name.replace('_', ' ')} alone\n\n{accuracy_table(accuracies)}")
+    return parts
+
+
+def _data_name(evaluation: Evaluation) -> str:
+    """Names the data by what the trainings had; empty if that is not known."""
+    training = evaluation.results[0].subject.training
+    if training is None:
+        return ""
+    if training.dataset == "folder" and training.data_dir:
+        return pathlib.PurePath(training.data_dir).name
+    return training.dataset
+
+
+def _measure_title(evaluation: Evaluation, classifier: str, feature_transform: str, shots: int) -> str:
+    """Says what was measured on what, such as "glyphs test, 5-way 1-shot: nearest class centroid, raw features"."""
+    entry = evaluation.results[0].outcomes[0].entry
+    data = f"{_data_name(evaluation)} {entry['split']}".strip()
+    return f"{data}, {entry['ways']}-way {shots}-shot: {measure_text(classifier, feature_transform)}"
+
+
+def write_evaluation(evaluation: Evaluation, output_dir: str | os.PathLike[str]) -> list[str]:
     """Writes an evaluation's files: numbers, accuracies episode by episode, and plots.
 
     Args:
         evaluation: an `Evaluation`.
-        output_dir: the folder, which is made.
+        output_dir: the folder, created if missing.
 
     Returns:
         The names of what was written, a list.
 
     Raises:
-        UserError: where the folder cannot be written.
+        UserError: if the folder cannot be written.
     """
     directory = pathlib.Path(output_dir)
     try:
         directory.mkdir(parents=True, exist_ok=True)
         write_text(directory / "evaluation.json", json.dumps(evaluation_report(evaluation), indent=1) + "\n")
-        np.savez(directory / "episodes.npz", **_episodes(evaluation))
+        arrays: dict[str, Any] = _episodes(evaluation)
+        np.savez(directory / "episodes.npz", **arrays)
         written = ["evaluation.json", "episodes.npz"]
         for (classifier, transform, shots), matrix in evaluation.comparisons.items():
             written.append(f"comparison_{classifier}_{transform}_{shots}_shot.png")
-            draw_paired(matrix, directory / written[-1])
+            title = _measure_title(evaluation, classifier, transform, shots)
+            draw_paired(matrix, directory / written[-1], title)
         several = len(evaluation.results) > 1
         for number, result in enumerate(evaluation.results, start=1):
             if result.details:
-                written += _write_details(result, directory, f"{number}_" if several else "")
+                entry = result.outcomes[0].entry
+                measure = _measure_title(evaluation, entry["classifier"], entry["feature_transform"], entry["shots"])
+                written += _write_details(result, directory, f"{number}_" if several else "", measure)
     except OSError as error:
         raise UserError(
-            f"--output_dir={output_dir!r} must be a folder that can be written. {error.strerror}."
+            f"--output_dir={str(output_dir)!r} must be a folder that can be written. {error.strerror}."
         ) from None
     return written
 
 
-def _episodes(evaluation):
+def _episodes(evaluation: Evaluation) -> dict[str, np.ndarray]:
     """Returns the accuracies of each subject episode by episode `[E]`, by a name that says what of."""
     arrays = {"names": np.array([result.subject.name for result in evaluation.results])}
     for number, result in enumerate(evaluation.results):
@@ -114,14 +149,24 @@ def _episodes(evaluation):
     return arrays
 
 
-def _write_details(result, directory, prefix):
+def _subject_title(result: SubjectResult) -> str:
+    """Names a subject in a figure: the training's loss and seed, or the file's name."""
+    training = result.subject.training
+    if training is None:
+        return pathlib.PurePath(result.subject.name).name
+    return f"{loss_title(training)}, seed {training.seed}"
+
+
+def _write_details(result: SubjectResult, directory: pathlib.Path, prefix: str, measure: str) -> list[str]:
+    """Writes a subject's details, the confusions of its first measure among them."""
     subject, outcome = result.subject, result.outcomes[0]
+    name = _subject_title(result)
     predictions = outcome.predictions.reshape(len(outcome.predictions), -1)
     counts, chances = confusion(subject.labels, outcome.support, outcome.query, predictions)
     rates = confusion_rates(counts, chances)
     written = [f"{prefix}confusion.csv", f"{prefix}confusion.png"]
     write_text(directory / written[0], _confusion_csv(rates, subject.class_names))
-    draw_confusion(rates, subject.class_names, directory / written[1])
+    draw_confusion(rates, subject.class_names, directory / written[1], f"{name}\n{measure}")
     if subject.images is not None:
         pairs = most_confused(counts, chances, top=_PAIRS)
         examples = []
@@ -132,19 +177,16 @@ def _write_details(result, directory, prefix):
             )
             examples.append((subject.images[wrong], subject.images[typical]))
         written.append(f"{prefix}confused_pairs.png")
-        draw_confused_pairs(pairs, examples, subject.class_names, directory / written[-1])
+        draw_confused_pairs(pairs, examples, subject.class_names, directory / written[-1], f"{name}\n{measure}")
     if subject.kernel is not None:
         written.append(f"{prefix}spectrum.png")
-        draw_spectrum({subject.name: subject.kernel}, directory / written[-1])
+        draw_spectrum({name: subject.kernel}, directory / written[-1])
     written.append(f"{prefix}projector")
     write_projector(directory / written[-1], subject.features, subject.labels, subject.class_names, subject.images)
     return written
 
 
-def _confusion_csv(rates, class_names):
-    file = io.StringIO()
-    writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(["class", *class_names])
-    for name, row in zip(class_names, rates, strict=True):
-        writer.writerow([name, *("" if np.isnan(rate) else f"{rate:.5f}" for rate in row)])
-    return file.getvalue()
+def _confusion_csv(rates: np.ndarray, class_names: Sequence[str]) -> str:
+    names = [guarded(str(name)) for name in class_names]
+    rows = [[name, *("" if np.isnan(rate) else f"{rate:.5f}" for rate in row)] for name, row in zip(names, rates)]
+    return csv_lines([["class", *names], *rows])

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
+from dsl_tf.report.wording import measure_text
+
 
 def draw_accuracies(
     runs: dict[str, dict[str, Any]],
@@ -14,7 +16,7 @@ def draw_accuracies(
     classifier: str = "nearest_centroid",
     feature_transform: str = "none",
 ) -> None:
-    """Draws the test accuracies of several runs as points with their 95% confidence intervals, one panel a shot.
+    """Draws the test accuracies of several runs as points with their 95% confidence intervals, one panel per shot.
 
     Args:
         runs: a dict from the name to show to what the run's `results.json` holds.
@@ -22,9 +24,9 @@ def draw_accuracies(
         classifier, feature_transform: which accuracies to draw.
 
     Raises:
-        ValueError: where a run has no such accuracies of its test split.
+        ValueError: if a run has no such accuracies of its test split.
     """
-    found = {}
+    found: dict[tuple[int, int], dict[str, dict[str, Any]]] = {}
     for name, results in runs.items():
         for entry in results["accuracies"]:
             chosen = entry["classifier"] == classifier and entry["feature_transform"] == feature_transform
@@ -36,7 +38,7 @@ def draw_accuracies(
             f"Every run must have test accuracies of {classifier} with feature transform {feature_transform}, for the "
             f"same ways and shots. Received: { ({panel: sorted(found[panel]) for panel in panels}) }"
         )
-    figure = Figure(figsize=(3.6 * len(panels), 0.5 * len(runs) + 1.2), layout="constrained")
+    figure = Figure(figsize=(3.6 * len(panels), 0.5 * len(runs) + 1.5), layout="constrained")
     rows = np.arange(len(runs))
     for axes, panel in zip(figure.subplots(1, len(panels), sharey=True, squeeze=False)[0], panels, strict=True):
         values = np.array([100 * found[panel][name]["accuracy"] for name in runs])
@@ -54,4 +56,7 @@ def draw_accuracies(
         axes.set_yticks(rows, list(runs))
         axes.spines[["top", "right"]].set_visible(False)
     figure.axes[0].invert_yaxis()
+    sources = sorted({results["source"] for results in runs.values() if "source" in results})
+    data = f"{', '.join(sources)} test: " if sources else "test: "
+    figure.suptitle(f"{data}{measure_text(classifier, feature_transform)}", fontsize=11, parse_math=False)
     figure.savefig(pathlib.Path(path), dpi=150)

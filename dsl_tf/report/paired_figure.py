@@ -1,14 +1,17 @@
 """Differences between runs as a plot."""
 
+import os
 import pathlib
 import re
 import textwrap
 from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from dsl_tf.evaluation.paired import PairedMatrix
 from dsl_tf.report.wording import signed, with_error
 
 # Okabe and Ito's colours, which colour-blind readers tell apart.
@@ -17,7 +20,7 @@ _TEXT = "#3c3c40"
 _NAME_LENGTH = 28
 
 
-def _wrapped(name):
+def _wrapped(name: str) -> str:
     """Breaks a long name into lines, after a space, slash or underscore where it has one."""
     lines = [""]
     for piece in re.findall("[^ /_]*[ /_]?", name):
@@ -27,15 +30,15 @@ def _wrapped(name):
     return "\n".join(part for line in lines for part in textwrap.wrap(line, _NAME_LENGTH))
 
 
-def _set_limits(axes, centres, half_widths):
+def _set_limits(axes: Axes, centres: np.ndarray, half_widths: np.ndarray) -> None:
     ends = np.concatenate([centres - half_widths, centres + half_widths])
     # At least half a point wide: equal runs have no range of their own.
     margin = 0.06 * max(np.ptp(ends), 0.5)
     axes.set_xlim(ends.min() - margin, ends.max() + margin)
 
 
-def _draw_accuracies(axes, matrix):
-    """Draws the accuracies, a row a group, and under them small points for the seeds."""
+def _draw_accuracies(axes: Axes, matrix: PairedMatrix) -> None:
+    """Draws the accuracies, a row per group, and below them small points for the seeds."""
     accuracies, half_widths = 100 * matrix.accuracies, 100 * matrix.half_widths
     axes.errorbar(accuracies, range(len(accuracies)), xerr=half_widths, fmt="o", color=_TEXT, markersize=6, capsize=4)
     seeds = [
@@ -52,8 +55,8 @@ def _draw_accuracies(axes, matrix):
     axes.set_xlabel("accuracy (%)" + ("; small points: each seed" if seeds else ""), fontsize=9)
 
 
-def _draw_differences(axes, matrix):
-    """Draws the differences from the first group, a row each, with their numbers at the right."""
+def _draw_differences(axes: Axes, matrix: PairedMatrix) -> None:
+    """Draws the differences from the first group, a row per group, with their numbers at the right."""
     differences = 100 * matrix.differences[:, 0]
     over_episodes, over_seeds = 100 * matrix.episodes_half_widths[:, 0], 100 * matrix.seeds_half_widths[:, 0]
     # The larger one, or the one that there is.
@@ -77,7 +80,7 @@ def _draw_differences(axes, matrix):
     axes.set_xlabel("difference (percentage points)", fontsize=9)
 
 
-def draw_paired(matrix, path):
+def draw_paired(matrix: PairedMatrix, path: str | os.PathLike[str], title: str) -> None:
     """Draws accuracies with their own intervals, and beside them the differences from the first run with paired ones.
 
     A difference whose intervals all exclude 0 is a filled point in colour, another one a hollow grey point. The pale
@@ -86,12 +89,13 @@ def draw_paired(matrix, path):
     Args:
         matrix: a `PairedMatrix`; the first of its names is what the others are compared with.
         path: the image file to write; its extension decides the format.
+        title: what was measured on what data.
     """
     names = [_wrapped(name) for name in matrix.names]
     lines = [name.split("\n") for name in names]
     # Inches: a letter is about 0.08 wide and a line 0.17 high.
     width = 8.6 + 0.08 * max(len(line) for found in lines for line in found)
-    height = 1.4 + max(0.42, 0.1 + 0.17 * max(map(len, lines))) * len(names)
+    height = 1.7 + max(0.42, 0.1 + 0.17 * max(map(len, lines))) * len(names)
     figure = Figure(figsize=(width, height), layout="constrained")
     left, right = figure.subplots(1, 2, sharey=True)
     _draw_accuracies(left, matrix)
@@ -114,4 +118,5 @@ def draw_paired(matrix, path):
     if np.isfinite(matrix.seeds_half_widths[1:, 0]).any():
         keys += [Line2D([], [], color=_TEXT, linewidth=1.2, label="95% over seeds")]
     figure.legend(handles=keys, loc="outside lower right", ncols=len(keys), fontsize=9, frameon=False)
+    figure.suptitle(title, fontsize=11, parse_math=False)
     figure.savefig(pathlib.Path(path), dpi=150)

@@ -1,7 +1,10 @@
 """Features for TensorBoard's embedding projector."""
 
 import math
+import os
 import pathlib
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from google.protobuf import text_format
@@ -22,7 +25,7 @@ _LARGEST_SPRITE = 8192
 _READ_TOGETHER = 256
 
 
-def _evenly(labels, most):
+def _evenly(labels: np.ndarray, most: int) -> np.ndarray:
     """Returns at most `most` positions, as many of each class as of any other that has as many; ascending."""
     random = np.random.default_rng(0)
     shuffled = random.permutation(len(labels))
@@ -34,7 +37,7 @@ def _evenly(labels, most):
     return np.sort(by_class[np.lexsort((class_order, turn))[:most]])
 
 
-def _sprite(images, positions, thumbnail):
+def _sprite(images: Any, positions: np.ndarray, thumbnail: int) -> tuple[Image.Image, int]:
     """Returns the thumbnails as one image, row after row, and their side in pixels.
 
     As many rows as columns, the last ones empty where need be: the projector finds the row by the number of rows.
@@ -49,19 +52,27 @@ def _sprite(images, positions, thumbnail):
     return sprite, side
 
 
-def write_projector(directory, features, labels, class_names, images=None, thumbnail=32, most=5000):
+def write_projector(
+    directory: str | os.PathLike[str],
+    features: np.ndarray,
+    labels: np.ndarray,
+    class_names: Sequence[str],
+    images: Any = None,
+    thumbnail: int = 32,
+    most: int = 5000,
+) -> np.ndarray:
     """Writes features, their classes and thumbnails for TensorBoard's embedding projector.
 
     TensorBoard looks into its `--logdir` itself, and below it into the folders with event files: in the folder of a
     run's events the projector shows the features beside the run's curves.
 
     Args:
-        directory: the folder to write into; made where missing.
+        directory: the folder to write into, created if missing.
         features: float `[n, d]`.
         labels: integers from 0 `[n]`.
         class_names: the name of each class, by label.
         images: uint8 `[n, height, width, 3]`, an array or what reads like one; None for points without thumbnails.
-        thumbnail: the side of the thumbnails in pixels; smaller where they would not fit into the 8192×8192 pixels
+        thumbnail: the side of the thumbnails in pixels; smaller if they would not fit into the 8192×8192 pixels
             that the projector reads. The aspect is not kept.
         most: how many images at most, the same ones for the same labels: chosen at random, evenly over the classes.
 
@@ -69,7 +80,7 @@ def write_projector(directory, features, labels, class_names, images=None, thumb
         The positions of the chosen images, int64, ascending, as in the files.
 
     Raises:
-        ValueError: where the shapes do not fit, or there is nothing to write.
+        ValueError: if the shapes do not match, or there is nothing to write.
     """
     features, labels = np.asarray(features), np.asarray(labels)
     sizes = {len(features), len(labels), len(features if images is None else images)}

@@ -1,10 +1,14 @@
 """The spectrum of classifier kernels as a figure."""
 
 import math
+import os
 import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import matplotlib
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
@@ -16,7 +20,7 @@ _NEEDS_LOGARITHM = 0.05
 _STYLES = ("-", "--", ":", "-.")
 
 
-def _style(position):
+def _style(position: int) -> dict[str, Any]:
     colors = matplotlib.colormaps["tab10"]
     return {
         "color": colors(position % colors.N),
@@ -25,7 +29,7 @@ def _style(position):
     }
 
 
-def _draw_singular_values(axes, kernels):
+def _draw_singular_values(axes: Axes, kernels: dict[str, np.ndarray]) -> None:
     spectra = [singular_values(W) for W in kernels.values()]
     shares = [values / values[0] if values[0] > 0 else values for values in spectra]
     for position, (W, values) in enumerate(zip(kernels.values(), shares, strict=True)):
@@ -42,7 +46,7 @@ def _draw_singular_values(axes, kernels):
     axes.set_ylabel("singular value / largest")
 
 
-def _draw_weights(axes, W, power, **style):
+def _draw_weights(axes: Axes, W: np.ndarray, power: float, **style: Any) -> None:
     weights = spectral_weights(W, power)
     marker = "o" if len(weights) < 3 else None
     axes.plot(np.arange(1, len(weights) + 1), weights, drawstyle="steps-mid", marker=marker, **style)
@@ -50,7 +54,7 @@ def _draw_weights(axes, W, power, **style):
     axes.set_ylabel(r"weight $1 - \tilde{\lambda}^{\,p}$")
 
 
-def _finish(axes, longest):
+def _finish(axes: Axes, longest: int) -> None:
     axes.set_xlim(0.5, longest + 0.5)
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     axes.set_xlabel("index")
@@ -58,11 +62,13 @@ def _finish(axes, longest):
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def draw_spectrum(kernels, path, powers=(0, 0.1, 0.3, 0.5, 1)):
+def draw_spectrum(
+    kernels: Mapping[str, np.ndarray], path: str | os.PathLike[str], powers: Sequence[float] = (0, 0.1, 0.3, 0.5, 1)
+) -> None:
     """Draws the singular values of classifier kernels and the weights of the spectral sum, against their index.
 
-    The weights of a single kernel share a panel with a line a power; those of several have a panel a power with a line
-    a kernel.
+    The weights of a single kernel share a panel, with a line per power. Those of several have a panel per power, with a
+    line per kernel.
 
     Args:
         kernels: a dict from the name to show to the kernel `[d, C]`.
@@ -70,7 +76,7 @@ def draw_spectrum(kernels, path, powers=(0, 0.1, 0.3, 0.5, 1)):
         powers: the exponents p ≥ 0 of equation (11) to draw.
 
     Raises:
-        ValueError: where there are no kernels or powers, or a kernel is no matrix.
+        ValueError: if there are no kernels or powers, or a kernel is no matrix.
     """
     kernels = {name: np.asarray(W).astype(np.float64) for name, W in kernels.items()}
     if not kernels or not len(powers):
@@ -101,7 +107,7 @@ def draw_spectrum(kernels, path, powers=(0, 0.1, 0.3, 0.5, 1)):
         _finish(axes, max(len(W) for W in kernels.values()))
     names = [f"{printable(name)} ({W.shape[0]}×{W.shape[1]})" for name, W in kernels.items()]
     if len(kernels) == 1:
-        title = figure.suptitle(names[0], fontsize=10)
+        title = figure.suptitle(f"Spectrum of W, {names[0]}", fontsize=10)
         title.set_parse_math(False)
     else:
         legend = figure.legend(

@@ -4,9 +4,12 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
+from dsl_tf.report.text_table import text_table
+from dsl_tf.report.wording import with_error
+
 
 def accuracy_table(accuracies: Sequence[dict[str, Any]]) -> str:
-    """Lays out few-shot accuracies, a line for each classifier and feature transform, a column for each shot.
+    """Lays out few-shot accuracies: a line for each classifier and feature transform, a column for each shot.
 
     Args:
         accuracies: dicts as `few_shot_accuracies` returns them.
@@ -15,21 +18,18 @@ def accuracy_table(accuracies: Sequence[dict[str, Any]]) -> str:
         Lines of text, accuracies in percent with their 95% confidence half-width.
     """
     columns = sorted({(entry["ways"], entry["shots"]) for entry in accuracies})
-    rows = {}
+    rows: dict[tuple[str, ...], dict[tuple[int, int], str]] = {}
     for entry in accuracies:
-        row = (entry["split"], entry["classifier"], entry["feature_transform"], entry["queries"], entry["episodes"])
-        cell = f"{100 * entry['accuracy']:.2f} ± {100 * entry['half_width']:.2f}"
-        rows.setdefault(row, {})[entry["ways"], entry["shots"]] = cell
+        names = ("split", "classifier", "feature_transform", "queries", "episodes")
+        cell = with_error(100 * entry["accuracy"], 100 * entry["half_width"])
+        rows.setdefault(tuple(str(entry[name]) for name in names), {})[entry["ways"], entry["shots"]] = cell
     header = ["split", "classifier", "transform", "queries", "episodes"]
     header += [f"{ways}-way {shots}-shot (%)" for ways, shots in columns]
-    table = [header] + [[*map(str, row), *(cells.get(column, "") for column in columns)] for row, cells in rows.items()]
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in table]
-    return "\n".join([lines[0], "  ".join("─" * width for width in widths), *lines[1:]])
+    return text_table(header, [[*row, *(cells.get(column, "") for column in columns)] for row, cells in rows.items()])
 
 
 def results_summary(results: dict[str, Any], directory: str | os.PathLike[str]) -> str:
-    """Lays out what a finished run measured, and where it left its files.
+    """Lays out what a finished run measured, and says where its files are.
 
     Args:
         results: what `results.json` holds.

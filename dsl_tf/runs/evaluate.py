@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import os
+from typing import Any
 
 import numpy as np
 from absl import logging
@@ -25,6 +26,7 @@ from dsl_tf.evaluation.transforms import FEATURE_TRANSFORMS
 from dsl_tf.runs import directory as run_directory
 from dsl_tf.runs import subjects
 from dsl_tf.runs.subjects import Subject
+from dsl_tf.runs.titles import titles
 
 
 @dataclasses.dataclass(frozen=True)
@@ -195,20 +197,35 @@ def _comparison_key(entry):
     return entry["classifier"], entry["feature_transform"], entry["shots"]
 
 
-def _groups(results):
+def _groups(results: list[SubjectResult]) -> dict[str, list[int]]:
     """Returns the positions of the subjects by a name; runs that differ in their seed alone share one."""
-    keys = {}
+    keys: dict[Any, list[int]] = {}
     for index, result in enumerate(results):
         training = result.subject.training
         # Every subject without a training is a group of its own.
         key = index if training is None else run_directory.mathematical_flags(training, without=("seed",))
         keys.setdefault(key, []).append(index)
-    names = _short_names([result.subject.name for result in results])
-    groups = {}
-    for members in keys.values():
-        name = names[members[0]]
-        groups[name if len(members) == 1 else f"{name} and {len(members) - 1} more"] = members
-    return groups
+    groups = list(keys.values())
+    return dict(zip(_group_names(results, groups), groups, strict=True))
+
+
+def _group_names(results: list[SubjectResult], groups: list[list[int]]) -> list[str]:
+    """Names groups by their loss and settings, such as "SCE (3 seeds)"; subjects without a training by their path."""
+    paths = _short_names([result.subject.name for result in results])
+    trainings = [results[members[0]].subject.training for members in groups]
+    titled = iter(titles([training for training in trainings if training is not None]))
+    names = [
+        paths[members[0]] if training is None else next(titled)
+        for members, training in zip(groups, trainings, strict=True)
+    ]
+    named = []
+    for name, members, training in zip(names, groups, trainings, strict=True):
+        if training is not None:
+            # Trainings with the same flags, on other data for instance.
+            name += f", {paths[members[0]]}" if names.count(name) > 1 else ""
+            name += f" ({len(members)} {'seed' if len(members) == 1 else 'seeds'})"
+        named.append(name)
+    return named
 
 
 def _short_names(names):

@@ -3,6 +3,7 @@
 import dataclasses
 import pathlib
 from collections.abc import Callable
+from typing import Any
 
 import keras
 import numpy as np
@@ -44,7 +45,7 @@ class Subject:
     validation: Callable[[], tuple[np.ndarray, np.ndarray]] | None = None
     mean: np.ndarray | None = None
     kernel: np.ndarray | None = None
-    images: object | None = None
+    images: Any = None
     training: TrainingConfiguration | None = None
 
 

@@ -11,7 +11,7 @@ HIGHER, LOWER, UNDECIDED = (0, 114, 178), (194, 78, 0), (112, 112, 118)
 
 
 def draw(runs, path):
-    draw_paired(comparison_matrix(runs), path)
+    draw_paired(comparison_matrix(runs), path, "glyphs test, 5-way 1-shot: nearest class centroid, $raw$ features")
     return np.asarray(Image.open(path).convert("RGB")).astype(int)
 
 
@@ -58,5 +58,5 @@ def test_equal_runs_and_some_without_seeds(tmp_path):
 
 
 def test_the_extension_decides_the_format(tmp_path):
-    draw_paired(comparison_matrix(groups(["a", "b"])), tmp_path / "x.svg")
+    draw_paired(comparison_matrix(groups(["a", "b"])), tmp_path / "x.svg", "title")
     assert "<svg" in (tmp_path / "x.svg").read_text()

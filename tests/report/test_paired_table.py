@@ -1,8 +1,12 @@
+import re
+
 import numpy as np
 import pytest
 
 from dsl_tf.evaluation.paired import comparison_matrix
-from dsl_tf.report.paired_table import paired_table
+from dsl_tf.report.paired_table import comparison_table
+
+MEASURE = ("nearest_centroid", "cl2", 1)
 
 
 def groups(names, seeds=1, episodes=400, step=0.004):
@@ -20,98 +24,89 @@ def groups(names, seeds=1, episodes=400, step=0.004):
     }
 
 
+def table_of(runs):
+    return comparison_table({MEASURE: comparison_matrix(runs)})
+
+
 def read(table):
-    """Reads the cells of the matrix back: `{(row, column): text}`; columns start where their rule does."""
-    cells, starts = {}, []
+    """Reads the rows back: `{measure: {name: (accuracy, difference)}}`; columns start where their rule does."""
     lines = table.splitlines()
-    for number, line in enumerate(lines):
-        if line.startswith("─"):
-            starts = [0] + [place + 2 for place in range(len(line)) if line.startswith("  ", place)]
-            names = [lines[number - 1][start:end].strip() for start, end in zip(starts, [*starts[1:], None])]
-        elif not line.strip():
-            starts = []
-        elif starts:
-            row = [line[start:end].strip() for start, end in zip(starts, [*starts[1:], None])]
-            cells |= {(row[0], name): cell for name, cell in zip(names[1:], row[1:])}
-    return cells
+    (rule,) = (number for number, line in enumerate(lines) if line.startswith("─"))
+    starts = [0] + [match.end() for match in re.finditer("  ", lines[rule])]
+    found = {}
+    for line in lines[rule + 1 :]:
+        if not line:
+            break
+        if not line.startswith(" "):
+            rows = found.setdefault(line, {})
+            continue
+        name, *cells = (line[start:end].strip() for start, end in zip(starts, [*starts[1:], None], strict=True))
+        rows[name] = tuple(cells)
+    return found
 
 
-def test_rows_minus_columns_in_points_with_marks():
-    runs = groups(["SCE", "NCA", "SCE⊕NCA"], step=0.005)
-    matrix = comparison_matrix(runs)
-    cells = read(paired_table(matrix))
-    marked = set()
-    for row in runs:
-        assert cells[row, "accuracy (%)"].startswith(f"{100 * runs[row].mean():.2f} ± ")
-        for column in runs:
-            if row == column:
-                assert cells[row, f"− {column}"] == "·"
-                continue
-            differences = 100 * (runs[row] - runs[column])[0]
-            half_width = 1.96 * differences.std(ddof=1) / 20
-            mark = "*" if abs(differences.mean()) > half_width else ""
-            text = f"{differences.mean():+.2f} ± {half_width:.2f}{mark}".replace("-", "−")
-            assert cells[row, f"− {column}"] == text
-            marked.add(mark)
-    assert marked == {"", "*"}
-    assert "400 episodes" in paired_table(matrix).splitlines()[0]
+def test_accuracies_and_differences_from_the_first_in_points_with_marks():
+    runs = groups(["SCE", "NCA", "SCE⊕NCA"], step=0.003)
+    table = table_of(runs)
+    (rows,) = read(table).values()
+    marks = []
+    for name in runs:
+        accuracy, difference = rows[name]
+        assert accuracy.startswith(f"{100 * runs[name].mean():.2f} ± ")
+        if name == "SCE":
+            assert difference == ""
+            continue
+        differences = 100 * (runs[name] - runs["SCE"])[0]
+        half_width = 1.96 * differences.std(ddof=1) / 20
+        marks.append("*" if abs(differences.mean()) > half_width else "")
+        assert difference == f"{differences.mean():+.2f} ± {half_width:.2f}{marks[-1]}".replace("-", "−")
+    assert marks == ["", "*"]
+    assert table.startswith("Differences from SCE on the same 400 episodes")
 
 
-def test_the_plus_minus_signs_of_a_column_stand_under_each_other():
-    runs = groups(["a", "b", "c", "d"], step=0.06)
-    lines = paired_table(comparison_matrix(runs)).splitlines()[4:8]
-    for place in range(len(runs)):
-        found = {
-            [index for index, letter in enumerate(line) if letter == "±"][1 + place] for line in lines[place + 1 :]
-        }
-        assert len(found) <= 1
-    assert len({len(line.rstrip("* ")) for line in lines[:3]}) == 1
+def test_all_measures_are_one_table():
+    comparisons = {
+        (classifier, transform, shots): comparison_matrix(groups(["a", "b"], step=0.01 * shots))
+        for classifier in ("nearest_centroid", "laplacian_shot")
+        for transform in ("none", "cl2")
+        for shots in (1, 5)
+    }
+    table = comparison_table(comparisons)
+    found = read(table)
+    assert len(found) == 8 and table.count("─  ─") == 2
+    assert "nearest class centroid, raw features, 1-shot" in found and "LaplacianShot, cl2 features, 5-shot" in found
+    for (_, _, shots), rows in zip(comparisons, found.values(), strict=True):
+        expected = comparison_matrix(groups(["a", "b"], step=0.01 * shots)).differences[1, 0]
+        assert float(rows["b"][1].split(" ")[0]) == pytest.approx(100 * expected, abs=0.0051)
+    assert "of 8 differences that are truly 0, 0.4 would" in table
 
 
 def test_equal_runs_are_not_marked():
     run = groups(["a"])["a"]
-    cells = read(paired_table(comparison_matrix({"a": run, "b": run})))
-    assert cells["a", "− b"] == cells["b", "− a"] == "0.00 ± 0.00"
+    (rows,) = read(table_of({"a": run, "b": run})).values()
+    assert rows["b"][1] == "0.00 ± 0.00"
+    assert "truly 0" not in table_of({"a": run, "b": run})
 
 
-def test_seeds_have_a_second_half_width_where_both_have_several():
+def test_seeds_have_a_second_half_width_if_both_have_several():
     runs = groups(["a", "b", "c"], seeds=(3, 3, 1))
     matrix = comparison_matrix(runs)
-    table = paired_table(matrix)
-    cells = read(table)
-    assert [cells[name, "seeds"] for name in runs] == ["3", "3", "1"]
-    assert cells["a", "− b"].count("±") == 2 and cells["a", "− c"].count("±") == 1
-    half_widths = cells["b", "− a"].split(" ± ")[1:]
+    table = table_of(runs)
+    (rows,) = read(table).values()
+    assert rows["b"][1].count("±") == 2 and rows["c"][1].count("±") == 1
+    half_widths = rows["b"][1].split(" ± ")[1:]
     expected = [100 * found[1, 0] for found in (matrix.episodes_half_widths, matrix.seeds_half_widths)]
-    assert [float(text.rstrip("*")) for text in half_widths] == pytest.approx(expected, abs=0.0051)
+    assert [float(text.rstrip("* ")) for text in half_widths] == pytest.approx(expected, abs=0.0051)
     # Each interval has its own mark.
     assert [text.endswith("*") for text in half_widths] == [100 * matrix.differences[1, 0] > half for half in expected]
     assert "other trainings" in table and "one seed" in table
-    assert "other trainings" not in paired_table(comparison_matrix(groups(["a", "b"])))
-    assert "one seed" not in paired_table(comparison_matrix(groups(["a", "b"], seeds=2)))
+    assert "other trainings" not in table_of(groups(["a", "b"]))
+    assert "one seed" not in table_of(groups(["a", "b"], seeds=2))
 
 
-@pytest.mark.parametrize("names, seeds", [(["runs/mini_imagenet/" + 30 * letter for letter in "abc"], 1),
-                                          ([f"loss {number}" for number in range(12)], 1),
-                                          ([f"loss {number}" for number in range(12)], 3)])  # fmt: skip
-def test_what_is_too_wide_is_numbered_and_broken_without_loss(names, seeds):
-    runs = groups(names, seeds)
-    matrix = comparison_matrix(runs)
-    table = paired_table(matrix)
-    assert max(map(len, table.splitlines())) <= 100
-    cells = read(table)
-    for row, name in enumerate(names):
-        (legend,) = [line for line in table.splitlines() if line.strip().startswith(f"[{row + 1}]  {name} ")]
-        assert f"{100 * matrix.accuracies[row]:.2f} ± " in legend
-        for column in range(len(names)):
-            cell = cells[f"[{row + 1}]", f"− [{column + 1}]"]
-            if row == column:
-                assert cell == "·"
-            else:
-                found = float(cell.split(" ± ")[0].replace("−", "-"))
-                assert found == pytest.approx(100 * matrix.differences[row, column], abs=0.0051)
-
-
-def test_many_pairs_are_warned_of():
-    assert "of 6 differences that are truly 0, 0.3 would" in paired_table(comparison_matrix(groups("abcd")))
-    assert "truly 0" not in paired_table(comparison_matrix(groups("ab")))
+def test_long_names_take_several_lines_and_none_is_lost():
+    name = "SCE⊕NCA, metric_weight=0.1, filters=32,64,128,256, weight_decay=0.0005 (3 seeds)"
+    table = table_of(groups(["SCE (3 seeds)", name, "x" * 120], seeds=3))
+    assert max(map(len, table.splitlines())) <= 105
+    assert name in " ".join(table.split()).replace(" ± ", "") or all(word in table for word in name.split())
+    assert table.count("x") >= 120

@@ -71,7 +71,7 @@ def test_runs_that_differ_in_their_seed_are_compared_as_one(runs):
         ("nearest_centroid", kind, shots) for kind in ("none", "l2", "cl2") for shots in (1, 2)
     }
     matrix = evaluation.comparisons["nearest_centroid", "none", 1]
-    assert matrix.names == ("sce/seed0 and 1 more", "sum/seed0 and 1 more")
+    assert matrix.names == ("SCE (2 seeds)", "SCE+NCA (2 seeds)")
     accuracies = {
         name: next(
             entry["accuracy"]
