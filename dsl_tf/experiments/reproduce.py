@@ -1,4 +1,4 @@
-"""Runs the experiments of the paper's tables, those excepted that were run before: `python -m dsl_tf reproduce`."""
+"""Runs the experiments of the paper's tables that have not been run yet: `python -m dsl_tf reproduce`."""
 
 import pathlib
 import re
@@ -6,19 +6,25 @@ import shlex
 import signal
 import subprocess
 import sys
+from typing import Any
 
 from dsl_tf.errors import UserError
 from dsl_tf.experiments.cells import cells, configuration
 from dsl_tf.runs import directory as run_directory
 from dsl_tf.runs import flagfiles
-from dsl_tf.runs.configuration import EvaluationConfiguration
+from dsl_tf.runs.configuration import EvaluationConfiguration, ReproductionConfiguration, TrainingConfiguration
+
+# How schedulers end a process.
+SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
 
 # What the cells decide.
 CELL_FLAGS = ("dataset", "seed", "output_dir")
 
 
-def planned_runs(reproduction, changes):
-    """Lists the trainings behind the tables, each once.
+def planned_runs(
+    reproduction: ReproductionConfiguration, changes: dict[str, Any]
+) -> dict[TrainingConfiguration, set[str]]:
+    """Lists the trainings behind the tables, each of them once.
 
     Args:
         reproduction: a `ReproductionConfiguration`.
@@ -29,7 +35,7 @@ def planned_runs(reproduction, changes):
         A dict from `TrainingConfiguration` to the few-shot classifiers that the tables ask for.
 
     Raises:
-        UserError: for unknown rows or batch shapes, or values out of their limits.
+        UserError: for unknown rows or batch shapes, or values outside their limits.
     """
     chosen = [cell for table in reproduction.table for cell in cells(table, reproduction.datasets)]
     if reproduction.rows is not None:
@@ -39,7 +45,7 @@ def planned_runs(reproduction, changes):
             raise UserError(f"--rows must be among {', '.join(known)}. Received: {', '.join(unknown)}.")
         chosen = [cell for cell in chosen if cell.slug in reproduction.rows]
     shapes = [_shape(text) for text in reproduction.batch_shapes] if reproduction.batch_shapes else [{}]
-    runs = {}
+    runs: dict[TrainingConfiguration, set[str]] = {}
     for cell in chosen:
         of_cell = dict(changes)
         if of_cell.get("data_dir"):
@@ -51,16 +57,16 @@ def planned_runs(reproduction, changes):
     return runs
 
 
-def _shape(text):
+def _shape(text: str) -> dict[str, int]:
     match = re.fullmatch(r"(\d+)[x×](\d+)", text)
     if not match:
         raise UserError(f"--batch_shapes must be a list of N×K such as 64x8. Received: {text!r}.")
     return {"ways": int(match[1]), "shots": int(match[2])}
 
 
-def _steps_left(run, classifiers):
-    """Returns what is left to do for a run: pairs of a command and its flags."""
-    if not pathlib.Path(run.output_dir).is_dir():
+def _steps_left(run: TrainingConfiguration, classifiers: set[str]) -> list[tuple[str, list[str]]]:
+    """Returns the commands that are left to run for a training: pairs of a command and its flags."""
+    if not pathlib.Path(str(run.output_dir)).is_dir():
         return [("train", flagfiles.to_lines(run, with_defaults=False))]
     directory = run_directory.open_directory(run)
     results = run_directory.read_results(directory)
@@ -82,29 +88,26 @@ def _steps_left(run, classifiers):
     return [("evaluate", flagfiles.to_lines(evaluation, with_defaults=False))]
 
 
-def _run(command, arguments):
-    """Runs one of the commands in a process of its own: a crash, or memory kept, ends with it."""
+def _run(command: str, arguments: list[str]) -> int:
+    """Runs a command in a process of its own, so that a crash or leaked memory ends with it."""
     process = subprocess.Popen([sys.executable, "-m", "dsl_tf", command, *arguments])
-    # A scheduler's signal would end this process alone and leave the training behind.
-    before = {
-        number: signal.signal(number, lambda received, _: sys.exit(128 + received))
-        for number in (signal.SIGTERM, signal.SIGUSR1)
-    }
+    # Without these handlers a scheduler's signal would end this process alone and leave the training behind.
+    before = {number: signal.signal(number, lambda received, _: sys.exit(128 + received)) for number in SIGNALS}
     try:
         return process.wait()
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-        # Still there only where the waiting was interrupted.
+        # It still runs only if the waiting was interrupted.
         process.terminate()
         process.wait()
 
 
-def reproduce(reproduction, changes):
-    """Runs what is left of the paper's tables, one run after the other.
+def reproduce(reproduction: ReproductionConfiguration, changes: dict[str, Any]) -> list[str]:
+    """Runs what is left of the paper's tables, one training after the other.
 
-    A run that fails is reported and the others go on; when the call is repeated, finished runs are skipped and the
-    interrupted one goes on.
+    Failed runs are reported, and the next one starts. If the call is repeated, finished runs are skipped and the
+    interrupted one resumes.
 
     Args:
         reproduction: a `ReproductionConfiguration`.
@@ -124,7 +127,7 @@ def reproduce(reproduction, changes):
             left = _steps_left(run, classifiers)
         except UserError as error:
             print(f"{title}: {error}", file=sys.stderr)
-            failed.append(run.output_dir)
+            failed.append(str(run.output_dir))
             continue
         if reproduction.print_commands:
             for command, arguments in left:
@@ -135,5 +138,5 @@ def reproduce(reproduction, changes):
             code = _run(command, arguments)
             if code:
                 print(f"{title}: failed with exit code {code}", file=sys.stderr, flush=True)
-                failed.append(run.output_dir)
+                failed.append(str(run.output_dir))
     return failed

@@ -216,14 +216,15 @@ def compare(
     keys += [data_key(run) for run in runs if run.configuration]
     titles = _data_titles(dict.fromkeys(keys))
     marks = Marks()
-    blocks = []
-    for table in TABLES if tables is None else tables:
-        found = [
-            _block(table, key, titles, finished.get(key, ()), feature_transform, marks) for key in _PAPER_DATA[table]
-        ]
-        # Whole tables without a run would say nothing, unless they were asked for.
-        kept = [block for block in found if block.is_measured or tables is not None]
-        blocks += sorted(kept, key=lambda block: not block.is_measured)
+    filled = [
+        _block(table, key, titles, finished.get(key, ()), feature_transform, marks)
+        for table in (TABLES if tables is None else tables)
+        for key in _PAPER_DATA[table]
+    ]
+    # Tables without a run say nothing, unless they were asked for beside others that have one.
+    is_whole = tables is not None and any(block.is_measured for block in filled)
+    blocks = [block for block in filled if block.is_measured or is_whole]
+    blocks.sort(key=lambda block: (block.table, not block.is_measured))
     used = {
         run.directory
         for block in blocks

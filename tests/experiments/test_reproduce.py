@@ -1,6 +1,5 @@
 """The experiments of the tables as users run them: processes, files, what is printed."""
 
-import json
 import os
 import pathlib
 import shlex
@@ -14,20 +13,24 @@ from absl import flags
 
 from dsl_tf.errors import UserError
 from dsl_tf.experiments import cells
-from dsl_tf.experiments.reproduce import CELL_FLAGS, planned_runs
+from dsl_tf.experiments.reproduce import CELL_FLAGS, SIGNALS, planned_runs
+from dsl_tf.experiments.reproduce import reproduce as run_experiments
 from dsl_tf.runs import directory as run_directory
 from dsl_tf.runs import flagfiles
 from dsl_tf.runs.configuration import ReproductionConfiguration, TrainingConfiguration
 
 PROJECT = pathlib.Path(__file__).parents[2]
-TINY = [
-    "--filters=4,4,8,16",
-    "--epochs=1",
-    "--test_ways=3",
-    "--test_shots=1,2",
-    "--test_queries=5",
-    "--test_episodes=50",
-    "--validation_episodes=20",
+TINY = {
+    "filters": (4, 4, 8, 16),
+    "epochs": 1,
+    "test_ways": 3,
+    "test_shots": (1, 2),
+    "test_queries": 5,
+    "test_episodes": 50,
+    "validation_episodes": 20,
+}
+TINY_FLAGS = [
+    *(f"--{name}={','.join(map(str, value)) if isinstance(value, tuple) else value}" for name, value in TINY.items()),
     "--batch_shapes=8x3",
 ]
 
@@ -116,77 +119,80 @@ def test_a_wrong_choice_is_an_error(changes, words):
         planned_runs(ReproductionConfiguration(**changes), {})
 
 
-def test_the_printed_commands_are_the_planned_runs(tmp_path):
-    printed = reproduce(
-        "--table=3", "--print_commands", f"--runs={tmp_path}", "--precision=mixed_bfloat16", "--seeds=4"
-    )
-    assert printed.returncode == 0, printed.stderr
-    lines = printed.stdout.splitlines()
+def printed_commands(capsys, **changes):
+    """The commands that are left, as lists of words."""
+    capsys.readouterr()
+    assert run_experiments(ReproductionConfiguration(**changes, print_commands=True), TINY) == []
+    return [shlex.split(line) for line in capsys.readouterr().out.splitlines()]
+
+
+def test_the_printed_commands_are_the_planned_runs(tmp_path, capsys):
+    lines = printed_commands(capsys, table=(3,), runs=str(tmp_path), seeds=(4,))
     assert len(lines) == 7
-    for line, cell in zip(lines, cells(3), strict=True):
-        words = shlex.split(line)
+    for words, cell in zip(lines, cells(3), strict=True):
         assert words[:4] == ["python", "-m", "dsl_tf", "train"]
-        assert {"--precision=mixed_bfloat16", "--seed=4", "--dataset=mini_imagenet"} <= set(words)
+        assert {"--filters=4,4,8,16", "--seed=4", "--dataset=mini_imagenet"} <= set(words)
         assert f"--output_dir={tmp_path}/mini_imagenet/{cell.slug}/64x8/seed4" in words
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.fixture(scope="module")
 def first(data_dir, tmp_path_factory):
-    """Two losses by two batch shapes, of which one is too large, in a folder where one run's place is taken."""
+    """Two losses, in a folder where the first run's place is taken."""
     runs = tmp_path_factory.mktemp("runs")
-    taken = runs / "folder" / "nca" / "8x3" / "seed0"
+    taken = runs / "folder" / "sce" / "8x3" / "seed0"
     taken.mkdir(parents=True)
     (taken / "letter.txt").write_text("")
-    chosen = ["--datasets=folder", f"--data_dir={data_dir}", "--rows=sce,nca", f"--runs={runs}", *TINY]
+    chosen = ["--datasets=folder", f"--data_dir={data_dir}", "--rows=sce,nca", f"--runs={runs}", *TINY_FLAGS]
     chosen += ["--test_classifiers=nearest_centroid"]
-    return runs, chosen, reproduce("--table=4", *chosen, "--batch_shapes=16x3,8x3")
+    return runs, chosen, reproduce("--table=4", *chosen)
 
 
 def test_a_run_that_fails_does_not_stop_the_others(first):
     runs, _, ran = first
     assert ran.returncode == 1
-    assert ran.stdout.count(": running") == 3
-    assert ran.stderr.count("failed with exit code 2") == 2
+    assert ran.stdout.count(": running") == 1
     assert "holds other files, such as 'letter.txt'" in ran.stderr
     assert "Traceback" not in ran.stderr
-    assert ran.stderr.splitlines()[-1].startswith("error: 3 runs failed: ")
-    assert (runs / "folder" / "sce" / "8x3" / "seed0" / "results.json").exists()
+    assert ran.stderr.splitlines()[-1].startswith("error: 1 runs failed: ")
+    assert (runs / "folder" / "nca" / "8x3" / "seed0" / "results.json").exists()
 
 
-def test_missing_runs_are_made_and_finished_ones_left_alone(first):
+def test_a_training_that_fails_is_reported(data_dir, tmp_path, capfd):
+    # The data set has fewer classes.
+    chosen = ReproductionConfiguration(datasets=("folder",), rows=("sce",), batch_shapes=("16x3",), runs=str(tmp_path))
+    failed = run_experiments(chosen, {**TINY, "data_dir": str(data_dir)})
+    assert failed == [f"{tmp_path}/folder/sce/16x3/seed0"]
+    assert "failed with exit code 2" in capfd.readouterr().err
+
+
+def test_missing_runs_are_made_and_finished_ones_left_alone(first, capsys):
     runs, chosen, _ = first
-    finished = runs / "folder" / "sce" / "8x3" / "seed0" / "results.json"
+    finished = runs / "folder" / "nca" / "8x3" / "seed0" / "results.json"
     changed = finished.stat().st_mtime_ns
-    (runs / "folder" / "nca" / "8x3" / "seed0" / "letter.txt").unlink(missing_ok=True)
+    (runs / "folder" / "sce" / "8x3" / "seed0" / "letter.txt").unlink(missing_ok=True)
     ran = reproduce("--table=4", *chosen)
     assert ran.returncode == 0, ran.stderr
     assert (ran.stdout.count(": done before"), ran.stdout.count(": running")) == (1, 1)
     assert finished.stat().st_mtime_ns == changed
-    assert (runs / "folder" / "nca" / "8x3" / "seed0" / "results.json").exists()
+    assert (runs / "folder" / "sce" / "8x3" / "seed0" / "results.json").exists()
     table = (runs / "report" / "report.md").read_text(encoding="utf-8")
-    assert "Table 4" in table and "missing" in table
-    nothing = reproduce("--table=4", *chosen, "--print_commands")
-    assert nothing.returncode == 0 and nothing.stdout == ""
-
-
-def test_a_finished_run_without_the_tables_classifier_is_evaluated_with_it(first):
-    runs, chosen, _ = first
-    printed = reproduce("--table=5", "--print_commands", *chosen, "--rows=sce").stdout.split()
-    assert printed[:4] == ["python", "-m", "dsl_tf", "evaluate"]
+    assert "| SCE |" in table and "| NCA |" in table and "missing" not in table
+    configuration = run_directory.read_configuration(finished.parent)
+    options = {"datasets": ("folder",), "rows": ("sce", "nca"), "batch_shapes": ("8x3",), "runs": str(runs)}
+    assert printed_commands(capsys, **options) == [] and configuration.metric_loss == "nca"
+    # The other table asks for another few-shot classifier: the run is evaluated, on the episodes of its own test.
+    (words,) = printed_commands(capsys, table=(5,), **{**options, "rows": ("sce",)})
+    assert words[:4] == ["python", "-m", "dsl_tf", "evaluate"]
     expected = {"--classifiers=laplacian_shot", f"--run_dir={runs}/folder/sce/8x3/seed0", "--ways=3", "--shots=1,2"}
-    assert set(printed[4:]) >= expected
-    assert reproduce("--table=5", *chosen, "--rows=sce").returncode == 0
-    entries = json.loads((runs / "folder" / "sce" / "8x3" / "seed0" / "results.json").read_text())["accuracies"]
-    assert {(entry["classifier"], entry["shots"], entry["episodes"]) for entry in entries} == {
-        (classifier, shots, 50) for classifier in ("nearest_centroid", "laplacian_shot") for shots in (1, 2)
-    }
+    assert set(words[4:]) >= {*expected, "--queries=5", "--episodes=50"}
+    five = {**options, "table": (5,), "rows": ("sce",)}
+    assert run_experiments(ReproductionConfiguration(**five), TINY) == []
+    assert printed_commands(capsys, **five) == []
 
 
-@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
-def test_an_interruption_ends_the_running_training_and_the_same_command_goes_on(data_dir, tmp_path, sent):
-    chosen = ["--table=4", "--datasets=folder", f"--data_dir={data_dir}", "--rows=sce", f"--runs={tmp_path}", *TINY]
-    chosen += ["--epochs=2000"]
+def start(chosen, run):
+    """Starts the command, and waits for the first line of its training's log."""
     process = subprocess.Popen(
         command(*chosen),
         stdout=subprocess.PIPE,
@@ -196,19 +202,34 @@ def test_an_interruption_ends_the_running_training_and_the_same_command_goes_on(
         # A shell's background job ignores SIGINT, and so would what is started by tests that run as one.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
-    run = tmp_path / "folder" / "sce" / "8x3" / "seed0"
     deadline = time.monotonic() + 120
     while not (run / run_directory.METRICS).exists():
         assert process.poll() is None and time.monotonic() < deadline
         time.sleep(0.05)
+    return process
+
+
+# SIGUSR1 is handled where SIGTERM is.
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+def test_an_interruption_ends_the_running_training_and_the_same_command_goes_on(data_dir, tmp_path, sent, capsys):
+    chosen = ["--table=4", "--datasets=folder", f"--data_dir={data_dir}", "--rows=sce", f"--runs={tmp_path}"]
+    run = tmp_path / "folder" / "sce" / "8x3" / "seed0"
+    process = start([*chosen, *TINY_FLAGS, "--epochs=2000"], run)
     if sent == signal.SIGINT:
         os.killpg(process.pid, sent)  # As a terminal does with Ctrl-C: to parent and child.
     else:
         process.send_signal(sent)
     _, errors = process.communicate(timeout=60)
-    assert process.returncode == {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGUSR1: 138}[sent], errors
+    assert process.returncode == {signal.SIGINT: 130, signal.SIGTERM: 143}[sent], errors
     assert "Traceback" not in errors
     with pytest.raises(ProcessLookupError):
         os.killpg(process.pid, 0)
-    printed = reproduce(*chosen, "--print_commands")
-    assert str(run) in printed.stdout
+    planned = ReproductionConfiguration(
+        datasets=("folder",), rows=("sce",), batch_shapes=("8x3",), runs=str(tmp_path), print_commands=True
+    )
+    assert run_experiments(planned, {**TINY, "epochs": 2000, "data_dir": str(data_dir)}) == []
+    assert str(run) in capsys.readouterr().out
+
+
+def test_the_signals_that_end_the_command_are_those_of_schedulers_too():
+    assert set(SIGNALS) == {signal.SIGTERM, signal.SIGUSR1}

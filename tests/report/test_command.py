@@ -38,16 +38,8 @@ def runs(tmp_path):
     return folder
 
 
-def test_it_writes_four_files_and_says_so(runs, tmp_path):
-    process = run(tmp_path, f"--runs={runs}", f"--output_dir={tmp_path / 'deep' / 'report'}")
-    assert process.returncode == 0, process.stderr
-    assert "4 runs: 2 finished, 1 unfinished, 1 unreadable." in process.stdout
-    assert sorted(path.name for path in (tmp_path / "deep" / "report").iterdir()) == sorted(FILES)
-    assert str(tmp_path / "deep" / "report" / "report.html") in process.stdout
-
-
-def test_the_same_runs_give_the_same_bytes(runs, tmp_path):
-    for name, seed in (("a", "1"), ("b", "2")):
+def test_it_writes_four_files_says_so_and_writes_the_same_bytes_again(runs, tmp_path):
+    for name, seed in (("a", "1"), ("deep/b", "2")):
         process = run(
             tmp_path,
             f"--runs={runs}",
@@ -56,10 +48,13 @@ def test_the_same_runs_give_the_same_bytes(runs, tmp_path):
             MPLCONFIGDIR=str(tmp_path),
         )
         assert process.returncode == 0, process.stderr
+        assert "4 runs: 2 finished, 1 unfinished, 1 unreadable." in process.stdout
+        assert str(tmp_path / name / "report.html") in process.stdout
         # As a reader's own settings of Matplotlib, for the second one.
         (tmp_path / "matplotlibrc").write_text("xtick.direction: in\naxes.grid: True\nlines.linewidth: 9\n")
+    assert sorted(path.name for path in (tmp_path / "a").iterdir()) == sorted(FILES)
     for name in FILES:
-        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "deep" / "b" / name).read_bytes()
 
 
 def test_tables_are_chosen(runs, tmp_path):
@@ -68,35 +63,28 @@ def test_tables_are_chosen(runs, tmp_path):
         assert list(dict.fromkeys(row["table"] for row in csv.DictReader(file))) == ["3", "6"]
 
 
-@pytest.mark.parametrize(
-    ("arguments", "words"),
-    [
-        ([], ["--runs"]),
-        (["--runs={tmp}/none"], ["--runs", "none"]),
-        (["--runs={runs}", "--feature_transform=l3"], ["--feature_transform=l3"]),
-    ],
-)
-def test_a_users_mistake_is_one_line_and_exit_code_2(runs, tmp_path, arguments, words):
-    empty = tmp_path / "empty"
-    empty.mkdir()
-    process = run(empty, *(argument.format(tmp=empty, runs=runs) for argument in arguments))
+def test_a_users_mistake_is_one_line_and_exit_code_2(tmp_path):
+    process = run(tmp_path, f"--runs={tmp_path / 'none'}")
     assert process.returncode == 2, process.stderr
-    (line,) = process.stderr.splitlines()
-    assert line.startswith("error: ") and all(word in line for word in words), line
-    assert list(empty.iterdir()) == []
+    line = process.stderr.splitlines()[-1]
+    assert line.startswith("error: ") and "--runs" in line and "none" in line, line
+    assert "Traceback" not in process.stderr
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
         ({"runs": ("",)}, ["--runs"]),
+        ({"runs": ()}, ["--runs", "none"]),
+        ({"feature_transform": "l3"}, ["--feature_transform", "l3"]),
         ({"runs": ("{tmp}",)}, ["--runs", "run.flags"]),
         ({"tables": (7,)}, ["--tables", "at most 6", "7"]),
         ({"tables": ()}, ["--tables"]),
         ({"output_dir": "{tmp}/file"}, ["--output_dir", "file"]),
     ],
 )
-def test_other_mistakes_are_told_too(runs, tmp_path, changes, words):
+def test_other_mistakes_are_reported_too(runs, tmp_path, changes, words):
     empty = tmp_path / "empty"
     empty.mkdir()
     (empty / "file").write_text("in the way")
@@ -109,12 +97,7 @@ def test_other_mistakes_are_told_too(runs, tmp_path, changes, words):
     assert [path.name for path in empty.iterdir()] == ["file"]
 
 
-def test_help_lists_the_flags(tmp_path):
-    process = run(tmp_path, "--help")
-    assert "--runs" in process.stdout and "--feature_transform" in process.stdout
-
-
-def test_a_folder_that_cannot_be_written_is_told(runs, tmp_path):
+def test_a_folder_that_cannot_be_written_is_reported(runs, tmp_path):
     (tmp_path / "report.md").mkdir()
     with pytest.raises(UserError, match="--output_dir"):
         write_report(ReportConfiguration(runs=(str(runs),), output_dir=str(tmp_path)))

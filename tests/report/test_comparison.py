@@ -264,6 +264,12 @@ def test_own_data_has_tables_of_its_own_named_by_the_folder(tmp_path):
     assert [len(table.rows) for table in comparison.own_tables] == [1] * 5
 
 
+def test_tables_asked_for_are_not_shown_empty_beside_runs_on_other_data(tmp_path):
+    make_run(tmp_path / "a", [accuracy(60)], dataset="glyphs", **DIRECT)
+    comparison = compared(tmp_path, tables=(4, 5))
+    assert comparison.blocks == () and len(comparison.own_tables) == 1
+
+
 def test_own_data_has_the_columns_that_were_measured_and_a_row_for_each_setting(tmp_path):
     entries = [accuracy(60), accuracy(62, feature_transform="cl2"), accuracy(70, shots=10)]
     lines = [

@@ -1,5 +1,6 @@
 """The figure of spectra."""
 
+import matplotlib
 import numpy as np
 import pytest
 from PIL import Image
@@ -48,8 +49,11 @@ def test_more_kernels_and_more_powers_take_more_room(tmp_path):
     ],
     ids=lambda kernels: next(iter(kernels)),
 )
-def test_any_kernels(kernels, tmp_path):
-    drawn(tmp_path, kernels, powers=(0, 0.3))
+def test_any_kernels_have_a_line_each(kernels, tmp_path):
+    pixels = {tuple(pixel) for pixel in np.asarray(drawn(tmp_path, kernels, powers=(0, 0.3))).reshape(-1, 3)}
+    colors = matplotlib.colormaps["tab10"]
+    for position in range(min(len(kernels), colors.N)):
+        assert tuple(round(255 * part) for part in colors(position)[:3]) in pixels, position
 
 
 @pytest.mark.parametrize("kernels, powers", [({}, (0,)), ({"a": np.eye(2)}, ()), ({"a": np.ones(3)}, (0,))])
