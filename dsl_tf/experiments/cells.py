@@ -51,6 +51,13 @@ _TABLE_6 = {
 
 # Table 5 judges the trainings of Table 4 by another few-shot classifier.
 _ROWS = {3: _TABLE_3, 4: _TABLE_4, 5: _TABLE_4, 6: _TABLE_6}
+DATA_TITLES = {
+    "mini_imagenet": "mini-ImageNet",
+    "tiered_imagenet": "tiered-ImageNet",
+    "cub": "CUB few-shot",
+    "cifar_fs": "CIFAR-FS",
+    "meta_inat": "meta-iNat (iNaturalist 2017)",
+}
 _FOUR_DATASETS = ("mini_imagenet", "tiered_imagenet", "cub", "cifar_fs")
 _DATASETS = {3: ("mini_imagenet",), 4: _FOUR_DATASETS, 5: _FOUR_DATASETS, 6: ("meta_inat",)}
 

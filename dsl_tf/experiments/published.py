@@ -1,6 +1,6 @@
 """The numbers that the paper prints, to stand beside measured ones."""
 
-# Percent, 5-way with 15 queries a class over 10,000 episodes: the 1-shot accuracy, then the 5-shot accuracy.
+# Percent, 5-way with 15 queries per class over 10,000 episodes: the 1-shot accuracy, then the 5-shot accuracy.
 _TABLES = {
     3: """
         name            | mini_imagenet
@@ -72,7 +72,7 @@ DISCRIMINANT_SCORES = {
 _SHOTS = (1, 5)
 
 
-def _parse(text):
+def _parse(text: str) -> dict[tuple[str, str], dict[int, float]]:
     """Returns `{(dataset, name): {shots: percent}}` of a table."""
     header, *rows = ([column.strip() for column in line.split("|")] for line in text.strip().splitlines())
     return {
@@ -86,7 +86,7 @@ def _parse(text):
 _PUBLISHED = {table: _parse(text) for table, text in _TABLES.items()}
 
 
-def published(table, dataset, name):
+def published(table: int, dataset: str, name: str) -> dict[int, float] | None:
     """Looks up a published few-shot accuracy.
 
     Args:
@@ -95,7 +95,7 @@ def published(table, dataset, name):
         name: the row as in `Cell.name`, such as `"SCE⊕NCA"`.
 
     Returns:
-        A dict from shots to percent, or None where the paper has no such number.
+        A dict from shots to percent, or None if the paper has no such number.
     """
     accuracies = _PUBLISHED.get(table, {}).get((dataset, name))
     return None if accuracies is None else dict(accuracies)

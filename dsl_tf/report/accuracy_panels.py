@@ -2,6 +2,7 @@
 
 import collections
 import dataclasses
+import functools
 from collections.abc import Sequence
 
 from matplotlib.figure import Figure
@@ -168,8 +169,6 @@ def power_panels(blocks: Sequence[Block]) -> list[Panel]:
             for group, points in spectral.items():
                 title = f"{group}, {_title(data, points)}"
 
-                def draw(figure: Figure, colors: dict[str, str], points=points, lines=lines) -> None:
-                    _draw_powers(figure, colors, points, lines)
-
+                draw = functools.partial(_draw_powers, points=points, lines=lines)
                 panels.append(panel(draw, 2.6, title, f"{title}: {_in_words({**points, **lines})}."))
     return panels

@@ -6,6 +6,7 @@ import pathlib
 from collections.abc import Iterable, Sequence
 
 from dsl_tf.experiments import Cell, cells, published
+from dsl_tf.experiments.cells import DATA_TITLES
 from dsl_tf.report.candidates import Candidate, Measurement, data_key, gather, pick, test_entries, variants
 from dsl_tf.report.differences import Marks, difference_notes, differences
 from dsl_tf.report.own_data import OwnTable, own_tables
@@ -17,14 +18,7 @@ from dsl_tf.runs.titles import loss_key
 
 TABLES = (3, 4, 5, 6)
 _WAYS = 5
-_TITLES = {
-    "mini_imagenet": "mini-ImageNet",
-    "tiered_imagenet": "tiered-ImageNet",
-    "cub": "CUB few-shot",
-    "cifar_fs": "CIFAR-FS",
-    "meta_inat": "meta-iNat (iNaturalist 2017)",
-    "arrays": "arrays from Python",
-}
+_TITLES = {**DATA_TITLES, "arrays": "arrays from Python"}
 _HEADINGS = {
     "sum": "Sum loss (6)",
     "direct_sum": "Direct-sum loss (7)",

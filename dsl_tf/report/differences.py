@@ -64,7 +64,14 @@ def _letters(number: int) -> str:
     return (_letters(first - 1) if first else "") + letters[last]
 
 
+def _order(note: tuple[str, tuple[str, ...]]) -> tuple[int, str]:
+    return len(note[0]), note[0]
+
+
 def difference_notes(marked: Iterable[tuple[str, tuple[str, ...]]]) -> list[str]:
     """Lists the differences from the paper's cells, a sentence for each mark, from pairs of mark and differences."""
     notes = {letter: found for letter, found in marked if letter}
-    return [f"({letter}) differs from the paper's cell: {'; '.join(found)}." for letter, found in notes.items()]
+    return [
+        f"({letter}) differs from the paper's cell: {'; '.join(found)}."
+        for letter, found in sorted(notes.items(), key=_order)
+    ]

@@ -158,6 +158,17 @@ def apart(positions: Sequence[float], distance: float) -> list[float]:
     return moved
 
 
+def within(positions: Sequence[float], distance: float, low: float, high: float) -> list[float]:
+    """Moves labels that lie apart into limits, as far as there is room: outside, they would make the axes smaller."""
+    order = sorted(range(len(positions)), key=lambda index: positions[index])
+    moved = list(positions)
+    for rank, index in enumerate(order):
+        moved[index] = max(moved[index], low + rank * distance)
+    for rank, index in enumerate(reversed(order)):
+        moved[index] = min(moved[index], high - rank * distance)
+    return moved
+
+
 def label_right(axes: Axes, labels: Sequence[tuple[float, str, str]], label_height: float) -> None:
     """Names lines at the right edge of their axes, and leads each name to its line's end.
 
@@ -171,7 +182,8 @@ def label_right(axes: Axes, labels: Sequence[tuple[float, str, str]], label_heig
     transform = axes.get_yaxis_transform()
     names = [wrapped(name) for _, name, _ in labels]
     lines = max((name.count("\n") + 1 for name in names), default=1)
-    places = apart([end for end, _, _ in labels], lines * label_height * (high - low))
+    distance = lines * label_height * (high - low)
+    places = within(apart([end for end, _, _ in labels], distance), distance, low + distance / 2, high - distance / 2)
     for place, name, (end, _, color) in zip(places, names, labels, strict=True):
         axes.plot((1, 1.05), (end, place), color=color, linewidth=0.6, transform=transform, clip_on=False)
         axes.annotate(

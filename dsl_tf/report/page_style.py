@@ -39,7 +39,7 @@ pre { white-space: pre-wrap; background: var(--band); padding: 0.5rem; font-size
   :root { font-size: 11px; }
   body { max-width: none; padding: 0; }
   p, li { max-width: none; }
-  h2, h3 { break-after: avoid; }
+  h2, h3, p.soft { break-after: avoid; }
   figure { width: 31%; }
   figure, tr, .box { break-inside: avoid; }
   .box { overflow: visible; }

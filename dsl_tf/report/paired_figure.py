@@ -21,7 +21,7 @@ _NAME_LENGTH = 28
 
 
 def _wrapped(name: str) -> str:
-    """Breaks a long name into lines, after a space, slash or underscore where it has one."""
+    """Breaks a long name into lines, after a space, slash or underscore if it has one."""
     lines = [""]
     for piece in re.findall("[^ /_]*[ /_]?", name):
         if lines[-1] and len(lines[-1]) + len(piece) > _NAME_LENGTH:

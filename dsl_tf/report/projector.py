@@ -40,7 +40,7 @@ def _evenly(labels: np.ndarray, most: int) -> np.ndarray:
 def _sprite(images: Any, positions: np.ndarray, thumbnail: int) -> tuple[Image.Image, int]:
     """Returns the thumbnails as one image, row after row, and their side in pixels.
 
-    As many rows as columns, the last ones empty where need be: the projector finds the row by the number of rows.
+    As many rows as columns, the last ones may be empty: the projector finds the row by the number of rows.
     """
     rows = math.ceil(math.sqrt(len(positions)))
     side = min(thumbnail, _LARGEST_SPRITE // rows)

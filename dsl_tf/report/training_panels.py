@@ -145,12 +145,12 @@ def _score_panel(title: str, metric: str, groups: Sequence[tuple[str, Sequence[R
         lines.append((runs, metric, name, color_of(runs[0].configuration), 1))
     highest = max(value for _, runs in groups for run in runs for value in curve(run, metric)[1])
     most = max(wrapped(name).count("\n") + 1 for name, _ in groups)
-    height = max(2.4, (LINE + 0.03) * most * len(lines) + 0.8)
+    height = max(2.4, (LINE + 0.03) * most * len(lines) + 0.9)
 
     def draw(figure: Figure, colors: dict[str, str]) -> None:
         axes = figure.subplots()
         axes.set_ylim(0, 1.05 * highest or 1)
-        _draw_lines(axes, lines, colors, LINE / (height - 0.6))
+        _draw_lines(axes, lines, colors, LINE / (height - 0.9))
         axes.set_xlabel("epoch")
         axes.set_ylabel("discriminant score")
 

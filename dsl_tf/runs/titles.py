@@ -83,7 +83,7 @@ def loss_title(configuration: TrainingConfiguration) -> str:
 
 
 def differing_settings(configurations: Sequence[TrainingConfiguration]) -> list[str]:
-    """Returns the names of the settings in which trainings differ; one that only some have is none of them."""
+    """Returns the names of the settings in which trainings differ, among those with an effect on all of them."""
     found = [settings(configuration) for configuration in configurations]
     names = [name for name in (found[0] if found else ()) if all(name in other for other in found)]
     return [name for name in names if any(other[name] != found[0][name] for other in found)]
