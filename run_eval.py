@@ -1,6 +1,8 @@
-"""Evaluates a trained run on classes that it has not seen: `python -m dsl_tf evaluate`."""
+"""Evaluates trained runs on classes they have not seen: `python -m dsl_tf evaluate`."""
 
-from dsl_tf.commands import evaluate
+import sys
+
+from dsl_tf.commands import main
 
 if __name__ == "__main__":
-    evaluate()
+    sys.exit(main(["evaluate", *sys.argv[1:]]))

@@ -1,6 +1,8 @@
 """Trains an image backbone with a classification and a metric loss: `python -m dsl_tf train`."""
 
-from dsl_tf.commands import train
+import sys
+
+from dsl_tf.commands import main
 
 if __name__ == "__main__":
-    train()
+    sys.exit(main(["train", *sys.argv[1:]]))

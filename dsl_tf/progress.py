@@ -1,18 +1,19 @@
-"""Progress bars: moving on a terminal, quiet in a file."""
+"""Progress bars that move on a terminal and are quiet in a file."""
 
 import sys
+from typing import Any
 
 import keras
 
 
-def progress_bar(total, unit, line_at_end=False, **arguments):
+def progress_bar(total: int, unit: str, line_at_end: bool = False, **arguments: Any) -> keras.utils.Progbar:
     """Makes a Keras progress bar that draws itself only on a terminal.
 
     Args:
-        total: how many units there are.
+        total: the number of units.
         unit: what they are, such as `"image"`.
-        line_at_end: whether to write one line in the end where there is no terminal.
-        **arguments: others of `keras.utils.Progbar`.
+        line_at_end: whether to write one line at the end if there is no terminal.
+        **arguments: further arguments of `keras.utils.Progbar`.
     """
     verbose = 1 if sys.stdout.isatty() else 2 if line_at_end else 0
     return keras.utils.Progbar(total, verbose=verbose, unit_name=unit, **arguments)

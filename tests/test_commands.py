@@ -1,9 +1,11 @@
-"""The scripts as users run them: processes, exit codes, what is printed."""
+"""The commands as users run them: exit codes and what is printed. Processes where a process is the matter."""
 
 import contextlib
+import dataclasses
 import json
 import os
 import pathlib
+import re
 import shutil
 import signal
 import subprocess
@@ -13,9 +15,9 @@ import time
 import numpy as np
 import pytest
 
-from dsl_tf.errors import UserError
-from dsl_tf.runs.configuration import EvaluationConfiguration
-from dsl_tf.runs.evaluate import evaluate
+from dsl_tf import commands, quiet_tensorflow
+from dsl_tf.commands.actions import COMMANDS
+from dsl_tf.commands.overview import SUMMARIES
 from tests.images import write_striped_folders
 
 PROJECT = pathlib.Path(__file__).parent.parent
@@ -32,19 +34,40 @@ TINY = [
 ]
 
 
-def run(script, *arguments):
+def run_process(*arguments, **variables):
     return subprocess.run(
-        [sys.executable, PROJECT / script, *arguments], capture_output=True, text=True, timeout=300, check=False
+        [sys.executable, *arguments],
+        capture_output=True,
+        encoding="utf-8",
+        timeout=300,
+        check=False,
+        cwd=PROJECT,
+        env={**os.environ, **variables},
     )
 
 
-def error_line(process):
-    """The one line that a user's mistake prints."""
-    assert process.returncode == 2, process.stderr
-    assert "Traceback" not in process.stderr
-    lines = [line for line in process.stderr.splitlines() if line.startswith("error: ")]
-    assert len(lines) == 1, process.stderr
+def error_line(code, stderr):
+    """The one line that an error the user can fix prints."""
+    assert code == 2, stderr
+    assert "Traceback" not in stderr
+    lines = [line for line in stderr.splitlines() if line.startswith("error: ")]
+    assert len(lines) == 1 and "error: error" not in stderr.lower(), stderr
     return lines[0]
+
+
+@pytest.fixture
+def error_of(capfd):
+    """Runs a command in this process and returns its line of error."""
+
+    def run(*arguments):
+        code = commands.main(arguments)
+        return error_line(code, capfd.readouterr().err)
+
+    return run
+
+
+def contents(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 @pytest.fixture(scope="module")
@@ -58,45 +81,44 @@ def data_dir(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def finished_run(data_dir, tmp_path_factory):
+    """A run of `run_train.py`, whose output can show nothing but ASCII."""
     output_dir = tmp_path_factory.mktemp("runs") / "run"
-    process = run(
-        "run_train.py",
-        "--dataset=folder",
-        f"--data_dir={data_dir}",
-        f"--output_dir={output_dir}",
-        "--image_size=16",
-        *TINY,
-    )
+    arguments = ["--dataset=folder", f"--data_dir={data_dir}", f"--output_dir={output_dir}", "--image_size=16", *TINY]
+    process = run_process("run_train.py", *arguments, PYTHONIOENCODING="ascii")
     assert process.returncode == 0, process.stderr
     return output_dir, process
 
 
-def test_training_on_a_folder_prints_accuracies_and_what_it_left_out(finished_run):
+def test_training_on_a_folder_prints_accuracies(finished_run):
     output_dir, process = finished_run
-    assert "3-way 1-shot (%)" in process.stdout
+    assert "3-way 1-shot (%)" in process.stdout and " +- " in process.stdout
     assert "Discriminant score" in process.stdout
     assert str(output_dir) in process.stdout
-    assert "notes.txt" in process.stderr
-    assert "Traceback" not in process.stderr
+    assert process.stdout.isascii()
+
+
+def test_standard_error_holds_our_own_lines_alone(finished_run):
+    _, process = finished_run
+    assert all(line.startswith("warning: ") for line in process.stderr.splitlines()), process.stderr
+    assert process.stderr.count("notes.txt") == 1
 
 
 def test_the_flagfile_of_a_run_repeats_it(finished_run, tmp_path):
     output_dir, _ = finished_run
-    process = run("run_train.py", f"--flagfile={output_dir / 'run.flags'}", f"--output_dir={tmp_path / 'again'}")
-    assert process.returncode == 0, process.stderr
-    runs = [json.loads((path / "results.json").read_text()) for path in (output_dir, tmp_path / "again")]
+    again = tmp_path / "again"
+    assert commands.main(["train", f"--flagfile={output_dir / 'run.flags'}", f"--output_dir={again}"]) == 0
+    runs = [json.loads((path / "results.json").read_text()) for path in (output_dir, again)]
     for first, second in zip(*(results["accuracies"] for results in runs), strict=True):
         assert first["accuracy"] == pytest.approx(second["accuracy"], abs=0.02)
 
 
-def test_evaluation_adds_to_the_results_and_keeps_the_others(finished_run):
+def test_evaluation_adds_to_the_results_and_keeps_the_others(finished_run, capfd):
     output_dir, _ = finished_run
     before = json.loads((output_dir / "results.json").read_text())
-    arguments = (f"--run_dir={output_dir}", "--split=test", "--ways=4", "--shots=1,3", "--queries=2", "--episodes=30")
+    arguments = [f"--run_dir={output_dir}", "--split=test", "--ways=4", "--shots=1,3", "--queries=2", "--episodes=30"]
     for _ in range(2):
-        process = run("run_eval.py", *arguments, "--feature_transforms=l2", "--classifiers=laplacian_shot")
-        assert process.returncode == 0, process.stderr
-        assert "4-way 3-shot (%)" in process.stdout
+        assert commands.main(["evaluate", *arguments, "--feature_transforms=l2", "--classifiers=laplacian_shot"]) == 0
+        assert "4-way 3-shot (%)" in capfd.readouterr().out
     after = json.loads((output_dir / "results.json").read_text())
     added = [entry for entry in after["accuracies"] if entry not in before["accuracies"]]
     assert [(entry["split"], entry["ways"], entry["shots"]) for entry in added] == [("test", 4, 1), ("test", 4, 3)]
@@ -108,8 +130,10 @@ def test_evaluation_adds_to_the_results_and_keeps_the_others(finished_run):
 def test_evaluation_repeats_the_accuracies_of_the_training(finished_run):
     output_dir, _ = finished_run
     before = json.loads((output_dir / "results.json").read_text())
-    process = run("run_eval.py", f"--run_dir={output_dir}", "--ways=3", "--shots=1,2", "--queries=5", "--episodes=50")
-    assert process.returncode == 0, process.stderr
+    process = run_process(
+        "run_eval.py", f"--run_dir={output_dir}", "--ways=3", "--shots=1,2", "--queries=5", "--episodes=50"
+    )
+    assert process.returncode == 0 and process.stderr == ""
     after = json.loads((output_dir / "results.json").read_text())
     key = ["split", "feature_transform", "shots", "ways", "episodes"]
     measured = {tuple(entry[name] for name in key): entry["accuracy"] for entry in after["accuracies"]}
@@ -119,45 +143,50 @@ def test_evaluation_repeats_the_accuracies_of_the_training(finished_run):
 
 
 @pytest.mark.parametrize(
-    ("script", "arguments", "words"),
+    ("command", "words"),
     [
-        ("run_train.py", ["--integration=product"], ["--integration=product", "direct_sum"]),
-        ("run_train.py", ["--lerning_rate=1"], ["lerning_rate"]),
-        ("run_train.py", ["--epochs=many"], ["--epochs=many"]),
-        ("run_train.py", ["--epochs=0"], ["--epochs", "at least 1"]),
-        ("run_train.py", ["--noflip=1"], ["--noflip=1"]),
-        ("run_train.py", ["--data_dir=two\nlines"], ["--data_dir", "one line"]),
-        ("run_train.py", ["glyphs"], ["'glyphs'"]),
-        ("run_train.py", ["--flagfile=missing.flags"], ["missing.flags"]),
-        ("run_train.py", ["--dataset=folder", "--output_dir={tmp}/run"], ["--data_dir"]),
-        ("run_train.py", ["--dataset=folder", "--data_dir={tmp}/none", "--output_dir={tmp}/run"], ["none"]),
-        ("run_eval.py", [], ["--run_dir"]),
-        ("run_eval.py", ["--run_dir={tmp}"], ["not a run directory"]),
-        ("run_eval.py", ["--run_dir={tmp}", "--classifiers=svm"], ["--classifiers", "svm", "nearest_centroid"]),
+        ("trian", ["'trian'", "Did you mean train?"]),
+        ("train --integration=product", ["--integration=product", "direct_sum"]),
+        ("train --lerning_rate=1", ["--lerning_rate", "Did you mean --learning_rate?"]),
+        ("train --classifier=random_basis", ["--classifier", "is called --head now"]),
+        ("train --epochs=many", ["--epochs=many"]),
+        ("train --epochs=0", ["--epochs", "at least 1"]),
+        ("train --noflip=1", ["--noflip=1"]),
+        ("train --data_dir=two\\nlines", ["--data_dir", "one line"]),
+        ("train --data_dir=~nosuchuser/data", ["--data_dir=~nosuchuser/data", "no user 'nosuchuser'"]),
+        ("train --test_shots=1,1,5", ["--test_shots", "once", "1,1,5"]),
+        ("train glyphs", ["'glyphs'"]),
+        ("train --flagfile=missing.flags", ["--flagfile=missing.flags", "No such file"]),
+        ("train --flagfile", ["--flagfile=", "No such file"]),
+        ("train --flagfile={tmp}/pipe", ["pipe", "must be a file", "a named pipe"]),
+        ("train --flagfile={tmp}/itself.flags", ["itself.flags", "includes itself"]),
+        ("train --flagfile={tmp}/image.flags", ["image.flags", "must be a text file"]),
+        ("train --dataset=folder --output_dir={tmp}/run", ["--data_dir"]),
+        ("train --dataset=folder --data_dir={tmp}/none --output_dir={tmp}/run", ["none"]),
+        ("evaluate", ["--run_dir"]),
+        ("evaluate --run_dir={tmp}", ["not a run directory"]),
+        ("evaluate --run_dir={tmp} --classifiers=svm", ["--classifiers", "svm", "nearest_centroid"]),
+        ("reproduce --seed=1", ["--seed", "Did you mean --seeds?"]),
+        ("report", ["--runs"]),
+        ("predict", ["--model"]),
     ],
 )
-def test_a_users_mistake_is_one_line_and_exit_code_2(tmp_path, script, arguments, words):
-    line = error_line(run(script, *(argument.format(tmp=tmp_path) for argument in arguments)))
+def test_an_error_of_the_user_is_one_line_and_exit_code_2(tmp_path, error_of, command, words):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "itself.flags").write_text(f"--seed=1\n--flagfile={tmp_path}/itself.flags\n")
+    (tmp_path / "image.flags").write_bytes(b"\x89PNG\r\n\x1a\n\xff\xfe")
+    line = error_of(*(part.format(tmp=tmp_path).replace("\\n", "\n") for part in command.split(" ")))
     assert all(word in line for word in words), line
 
 
-def test_strict_makes_a_stray_file_an_error(data_dir, tmp_path):
-    line = error_line(
-        run(
-            "run_train.py",
-            "--dataset=folder",
-            f"--data_dir={data_dir}",
-            f"--output_dir={tmp_path}/run",
-            "--strict",
-            *TINY,
-        )
-    )
-    assert "notes.txt" in line
+def test_strict_makes_a_stray_file_an_error(data_dir, tmp_path, error_of):
+    arguments = ["--dataset=folder", f"--data_dir={data_dir}", f"--output_dir={tmp_path}/run", "--strict", *TINY]
+    assert "notes.txt" in error_of("train", *arguments)
 
 
-def test_more_ways_than_classes_is_an_error(finished_run):
+def test_more_ways_than_classes_is_an_error(finished_run, error_of):
     output_dir, _ = finished_run
-    assert "at most 6 ways" in error_line(run("run_eval.py", f"--run_dir={output_dir}", "--ways=7", "--queries=5"))
+    assert "at most 6 ways" in error_of("evaluate", f"--run_dir={output_dir}", "--ways=7", "--queries=5")
 
 
 @pytest.mark.parametrize(
@@ -171,34 +200,33 @@ def test_more_ways_than_classes_is_an_error(finished_run):
         ("training_statistics.npz", b"half a file", ["training_statistics.npz"]),
     ],
 )
-def test_a_damaged_run_is_told_in_one_line(finished_run, tmp_path, file, damage, words):
+def test_a_damaged_run_is_reported_in_one_line(finished_run, tmp_path, error_of, file, damage, words):
     run_dir = tmp_path / "run"
     shutil.copytree(finished_run[0], run_dir)
     (run_dir / file).unlink()
     if damage is not None:
         (run_dir / file).write_bytes(damage)
-    before = {path: path.read_bytes() for path in run_dir.rglob("*") if path.is_file()}
-    with pytest.raises(UserError) as error:
-        evaluate(EvaluationConfiguration(run_dir=(str(run_dir),), ways=3, queries=5, shots=(1,), episodes=10))
-    assert all(word in str(error.value) for word in words), error.value
-    assert {path: path.read_bytes() for path in run_dir.rglob("*") if path.is_file()} == before
+    before = contents(run_dir)
+    line = error_of("evaluate", f"--run_dir={run_dir}", "--ways=3", "--queries=5", "--shots=1", "--episodes=10")
+    assert all(word in line for word in words), line
+    assert contents(run_dir) == before
 
 
-def test_another_runs_directory_is_refused_untouched(finished_run):
+def test_another_runs_directory_is_refused_untouched(finished_run, error_of):
     output_dir, _ = finished_run
-    before = {path: path.read_bytes() for path in output_dir.rglob("*") if path.is_file()}
-    line = error_line(run("run_train.py", f"--output_dir={output_dir}", *TINY))
-    assert "--dataset" in line
-    assert {path: path.read_bytes() for path in output_dir.rglob("*") if path.is_file()} == before
+    before = contents(output_dir)
+    assert "--dataset" in error_of("train", f"--output_dir={output_dir}", *TINY)
+    assert contents(output_dir) == before
 
 
 @contextlib.contextmanager
 def started(arguments, log):
     """A training process that has logged three epochs; killed in the end where it still runs."""
     process = subprocess.Popen(
-        [sys.executable, PROJECT / "run_train.py", *arguments],
+        [sys.executable, "-m", "dsl_tf", "train", *arguments],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
+        cwd=PROJECT,
         text=True,
     )
     try:
@@ -213,7 +241,7 @@ def started(arguments, log):
 
 
 @pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGTERM])
-def test_a_killed_run_goes_on_with_the_same_command(data_dir, tmp_path, sent):
+def test_a_killed_run_goes_on_with_the_same_command(data_dir, tmp_path, capfd, sent):
     arguments = ["--dataset=folder", f"--data_dir={data_dir}", f"--output_dir={tmp_path}/run", "--image_size=16", *TINY]
     arguments += ["--epochs=60", "--validate_every=60"]
     log = tmp_path / "run" / "metrics.jsonl"
@@ -224,27 +252,78 @@ def test_a_killed_run_goes_on_with_the_same_command(data_dir, tmp_path, sent):
             assert process.wait(60) == 143
             lines = process.stderr.read().strip().splitlines()
             assert "Ended by SIGTERM. The same command goes on" in lines[-1] and "Traceback" not in str(lines)
-    resumed = run("run_train.py", *arguments)
-    assert resumed.returncode == 0, resumed.stderr
-    assert "Going on from step" in resumed.stdout
+    assert commands.main(["train", *arguments]) == 0
+    assert "Going on from step" in capfd.readouterr().out
     lines = [json.loads(line) for line in log.read_text().splitlines()]
     assert [line["epoch"] for line in lines] == list(range(1, 61))
     assert np.isfinite([line["loss"] for line in lines]).all()
 
 
-def test_a_run_that_is_under_way_is_left_alone(data_dir, tmp_path):
+def test_a_run_that_is_under_way_is_left_alone(data_dir, tmp_path, error_of):
     arguments = ["--dataset=folder", f"--data_dir={data_dir}", f"--output_dir={tmp_path}/run", "--image_size=16", *TINY]
     arguments += ["--epochs=60", "--validate_every=60"]
     log = tmp_path / "run" / "metrics.jsonl"
     with started(arguments, log) as process:
-        line = error_line(run("run_train.py", *arguments))
+        line = error_of("train", *arguments)
         assert f"Process {process.pid} on" in line and "trains in" in line
         assert process.wait(120) == 0
     assert [json.loads(line)["epoch"] for line in log.read_text().splitlines()] == list(range(1, 61))
     assert (tmp_path / "run" / "results.json").exists()
 
 
-@pytest.mark.parametrize("script", ["run_train.py", "run_eval.py"])
-def test_help_lists_the_flags(script):
-    process = run(script, "--help")
-    assert "--ways" in process.stdout and "Traceback" not in process.stderr
+@pytest.mark.parametrize("command", SUMMARIES)
+@pytest.mark.parametrize("flag", ["--help", "-h", "--helpfull"])
+def test_help_describes_every_flag_and_fits_the_terminal(command, flag, capfd, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    assert commands.main([command, flag]) == 0
+    printed = capfd.readouterr()
+    assert printed.err == ""
+    assert max(map(len, printed.out.splitlines())) <= 80
+    for configuration in COMMANDS[command].configurations:
+        for field in dataclasses.fields(configuration):
+            found = re.search(rf"^  --(\[no\])?{field.name}(=|$)", printed.out, flags=re.MULTILINE)
+            assert bool(found) == (field.name not in COMMANDS[command].without), field.name
+            assert field.metadata["help"][0].isupper() and field.metadata["help"].endswith(".")
+
+
+def test_the_commands_are_listed_without_waiting_for_tensorflow():
+    script = "import sys; from dsl_tf.commands import main; main(['--help']); assert 'tensorflow' not in sys.modules"
+    listed = run_process("-c", script)
+    assert listed.returncode == 0, listed.stderr
+    assert all(f"\n  {name} " in listed.stdout for name in SUMMARIES)
+    assert run_process("-m", "dsl_tf").returncode == 2
+
+
+def test_any_terminal_can_show_any_text():
+    script = (
+        "import sys; from dsl_tf.commands import console\n"
+        "with console.opened(): print('── 49.5 ± 0.3 SCE⊕NCA λ=1 é 中 \\udcff'); print('ü', file=sys.stderr)"
+    )
+    shown = run_process("-c", script, PYTHONIOENCODING="ascii")
+    assert (shown.stdout, shown.stderr) == ("-- 49.5 +- 0.3 SCE(+)NCA lambda=1 e \\u4e2d \\udcff\n", "u\n")
+    assert "── 49.5 ± 0.3 SCE⊕NCA λ=1 é 中 \\udcff" in run_process("-c", script, PYTHONIOENCODING="utf-8").stdout
+
+
+def test_importing_the_parts_prints_nothing():
+    process = run_process("-c", "import dsl_tf.losses, dsl_tf.data, dsl_tf.training")
+    assert (process.returncode, process.stdout, process.stderr) == (0, "", "")
+
+
+def test_what_tensorflow_prints_is_shown_if_its_import_fails(tmp_path):
+    (tmp_path / "tensorflow.py").write_text(
+        "import os; os.write(2, b'I0000 00:00:1.5 1 port.cc:1] a note\\n'); raise ImportError('no such instruction')"
+    )
+    script = f"import sys; sys.path.insert(0, {os.fspath(tmp_path)!r}); import dsl_tf.losses"
+    process = run_process("-c", script)
+    assert process.returncode == 1
+    assert "a note" in process.stderr and "no such instruction" in process.stderr
+
+
+def test_only_notes_are_kept_back():
+    lines = [
+        b"WARNING: All log messages before absl::InitializeLog() is called are written to STDERR\n",
+        b"I0000 00:00:1795593653.695310    9746 port.cc:153] oneDNN custom operations are on.\n",
+        b"W0000 00:00:1795593653.695310    9746 gpu_device.cc:2341] Cannot dlopen some GPU libraries.\n",
+        b"Traceback (most recent call last):\n",
+    ]
+    assert list(quiet_tensorflow.without_notes(lines)) == lines[2:]

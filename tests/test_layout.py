@@ -9,14 +9,15 @@ import pytest
 
 PROJECT = pathlib.Path(__file__).parent.parent
 # What each part may import of the package, beside itself.
-FOUNDATION = {"errors", "files", "progress", "distribution"}
+FOUNDATION = {"errors", "files", "progress", "distribution", "quiet_tensorflow"}
 ALLOWED = {
     "errors": set(),
+    "quiet_tensorflow": set(),
     "files": {"errors"},
     "progress": set(),
     "distribution": {"errors"},
-    "losses": {"errors", "distribution"},
-    "models": {"errors", "losses", "distribution"},
+    "losses": {"errors", "distribution", "quiet_tensorflow"},
+    "models": {"errors", "losses", "distribution", "quiet_tensorflow"},
     "data": FOUNDATION,
     "evaluation": {*FOUNDATION, "losses"},
 }

@@ -50,6 +50,8 @@ def test_the_wheel_holds_every_file_of_the_package_and_no_other(sources):
         found = {name for name in wheel.namelist() if ".dist-info/" not in name}
         (metadata,) = (name for name in wheel.namelist() if name.endswith(".dist-info/METADATA"))
         assert f"\nVersion: {dsl_tf.__version__}\n" in wheel.read(metadata).decode()
+        (points,) = (name for name in wheel.namelist() if name.endswith(".dist-info/entry_points.txt"))
+        assert wheel.read(points).decode().split() == ["[console_scripts]", "dsl_tf", "=", "dsl_tf.commands:main"]
     assert found == expected
     assert {"dsl_tf/py.typed", "dsl_tf/data/class_splits/cifar_fs.txt"} <= found
 

@@ -1,5 +1,6 @@
 """Few-shot evaluation on plain arrays of features and labels."""
 
+import dsl_tf.quiet_tensorflow  # noqa: F401  (before anything imports TensorFlow)
 from dsl_tf.evaluation.accuracy import (
     choose_lams,
     class_accuracies,

@@ -1,5 +1,6 @@
 """The paper's losses and projections, on plain features, labels and classifier weights."""
 
+import dsl_tf.quiet_tensorflow  # noqa: F401  (before anything imports TensorFlow)
 from dsl_tf.losses.classification import BinaryCrossEntropy, SoftmaxCrossEntropy
 from dsl_tf.losses.integrated import ClassifierSubspaceLoss, DirectSumLoss, SpectralSumLoss, SumLoss
 from dsl_tf.losses.metric import NCALoss, PrototypicalLoss

@@ -1,5 +1,6 @@
 """Results as people read them."""
 
+import dsl_tf.quiet_tensorflow  # noqa: F401  (before anything imports TensorFlow)
 from dsl_tf.report.figure import draw_accuracies
 from dsl_tf.report.table import accuracy_table, results_summary
 from dsl_tf.report.writing import write_report

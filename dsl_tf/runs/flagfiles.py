@@ -1,14 +1,18 @@
 """Configurations as absl flags and flagfiles."""
 
 import dataclasses
+import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
 from absl import flags
 
+from dsl_tf.errors import UserError
+from dsl_tf.files import check_regular
+
 # Flags of earlier versions, which the flagfiles of their runs still have.
-_RENAMED = {"classifier": "head"}
+RENAMED = {"classifier": "head"}
 
 _DEFINITIONS: dict[type, Callable] = {
     str: flags.DEFINE_string,
@@ -18,24 +22,25 @@ _DEFINITIONS: dict[type, Callable] = {
 }
 
 
-def _scalar_type(field):
+def _scalar_type(field: dataclasses.Field) -> type:
     """The type of a field that may also be None."""
     return next(kind for kind in (bool, int, float, str) if field.type in (kind, kind | None))
 
 
-def define(configuration, flag_values, module_name, without=()):
+def define(configuration: type, flag_values: flags.FlagValues, module_name: str, without: Collection[str] = ()) -> None:
     """Defines a flag for each field of a configuration class.
 
     Args:
         configuration: a dataclass of `dsl_tf.runs.configuration`.
         flag_values: the `absl.flags.FlagValues` to define them in.
-        module_name: the script that `--help` lists them under.
+        module_name: what defines them, as absl records it.
         without: names of fields that get no flag.
     """
     for field in dataclasses.fields(configuration):
         if field.name in without:
             continue
-        metadata, common = field.metadata, {"flag_values": flag_values, "module_name": module_name}
+        metadata = field.metadata
+        common: Any = {"flag_values": flag_values, "module_name": module_name}
         default: Any = field.default
         if metadata["items"]:
             default = None if default is None else ",".join(map(str, default))
@@ -53,7 +58,7 @@ def define(configuration, flag_values, module_name, without=()):
             _DEFINITIONS[_scalar_type(field)](field.name, default, metadata["help"], **common)
 
 
-def values(configuration, flag_values):
+def values(configuration: type, flag_values: flags.FlagValues) -> dict[str, Any]:
     """Returns the values of those of a configuration's flags that are defined, by the name of the field.
 
     Raises:
@@ -76,7 +81,7 @@ def values(configuration, flag_values):
     return found
 
 
-def parse(configuration, flag_values):
+def parse(configuration: type, flag_values: flags.FlagValues) -> Any:
     """Makes a configuration of parsed flags.
 
     Raises:
@@ -85,7 +90,7 @@ def parse(configuration, flag_values):
     return configuration(**values(configuration, flag_values))
 
 
-def to_lines(configuration, with_defaults=True):
+def to_lines(configuration: Any, with_defaults: bool = True) -> list[str]:
     """Returns the lines of a flagfile that repeats a configuration; fields that are None are left out.
 
     Args:
@@ -106,17 +111,52 @@ def to_lines(configuration, with_defaults=True):
     return lines
 
 
-def read(path, configuration):
+def expand(arguments: Iterable[str], opened: tuple[str, ...] = ()) -> list[str]:
+    """Replaces each `--flagfile=FILE` in a list of arguments by the flags of that file.
+
+    Args:
+        arguments: a command's flags, without its name.
+        opened: the files that are being read, to find one that includes itself.
+
+    Raises:
+        UserError: if a file cannot be read, or includes itself.
+    """
+    rest, expanded = iter(arguments), []
+    for argument in rest:
+        name, _, path = argument.partition("=")
+        if argument == "--":
+            expanded += [argument, *rest]
+        elif name not in ("--flagfile", "-flagfile"):
+            expanded.append(argument)
+        else:
+            path = os.path.expanduser(path if "=" in argument else next(rest, ""))
+            if os.path.realpath(path) in opened:
+                raise UserError(f"--flagfile={path} includes itself. Remove that line from the file.")
+            expanded += expand(_lines(path), (*opened, os.path.realpath(path)))
+    return expanded
+
+
+def read(path: str | os.PathLike[str], configuration: type) -> Any:
     """Reads the configuration that a flagfile holds.
 
     Raises:
-        absl.flags.Error, UserError: where the file has unknown flags or values out of their limits.
+        absl.flags.Error, UserError: if the file cannot be read, has unknown flags or values out of their limits.
     """
     flag_values = flags.FlagValues()
     define(configuration, flag_values, module_name=__name__)
-    with open(path, encoding="utf-8") as file:
-        lines = [line.strip() for line in file]
-    for old, new in _RENAMED.items():
-        lines = [re.sub(f"^--?{old}=", f"--{new}=", line) for line in lines]
-    flag_values(["flagfile", *(line for line in lines if line and not line.startswith("#"))])
+    flag_values(["flagfile", *expand(_lines(path), (os.path.realpath(path),))])
     return parse(configuration, flag_values)
+
+
+def _lines(path: str | os.PathLike[str]) -> list[str]:
+    """Returns the flags of a file, one per line, without comments; renamed ones under their present names."""
+    try:
+        check_regular(path)
+        with open(path, encoding="utf-8") as file:
+            lines = [line.strip() for line in file]
+    except (OSError, UnicodeDecodeError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise UserError(f"--flagfile={os.fspath(path)} must be a text file with one flag per line. {reason}.") from None
+    for old, new in RENAMED.items():
+        lines = [re.sub(f"^--?{old}=", f"--{new}=", line) for line in lines]
+    return [line for line in lines if line and not line.startswith(("#", "//"))]

@@ -1,5 +1,6 @@
 """Training runs."""
 
+import dsl_tf.quiet_tensorflow  # noqa: F401  (before anything imports TensorFlow)
 from dsl_tf.runs.configuration import TrainingConfiguration
 from dsl_tf.training.trainer import load_splits, train
 

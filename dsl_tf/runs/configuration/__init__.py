@@ -1,7 +1,7 @@
 """What each command can be asked for; its flags are made from these fields."""
 
 from dsl_tf.runs.configuration.evaluation import EvaluationConfiguration
-from dsl_tf.runs.configuration.options import DISTRIBUTIONS, PRECISIONS, TOPICS
+from dsl_tf.runs.configuration.options import DISTRIBUTIONS, PRECISIONS
 from dsl_tf.runs.configuration.prediction import PredictionConfiguration
 from dsl_tf.runs.configuration.report import ReportConfiguration
 from dsl_tf.runs.configuration.reproduction import ReproductionConfiguration
@@ -10,7 +10,6 @@ from dsl_tf.runs.configuration.training import TrainingConfiguration
 __all__ = [
     "DISTRIBUTIONS",
     "PRECISIONS",
-    "TOPICS",
     "EvaluationConfiguration",
     "PredictionConfiguration",
     "ReportConfiguration",

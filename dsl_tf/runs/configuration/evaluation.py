@@ -23,28 +23,29 @@ class EvaluationConfiguration(Checked):
     """
 
     run_dir: tuple = option(
-        (),
-        "Run directories of finished trainings, a list. Two or more are compared.",
-        "the run",
-        items=str,
+        (), "Run directories of finished trainings, a list. Two or more are compared.", "the run", items=str, path=True
     )
-    saved_model: str | None = option(None, "Folder of a SavedModel to evaluate on --dataset.", "the run")
+    saved_model: str | None = option(None, "Folder of a SavedModel to evaluate on --dataset.", "the run", path=True)
     features: tuple = option(
         (),
         "Files of features computed anywhere, a list. Each is an .npz with features [n, d] and labels [n]; the arrays "
         "class_names, mean, val_features and val_labels are used if present.",
         "the run",
         items=str,
+        path=True,
     )
     output_dir: str | None = option(
         None,
         "Folder for evaluation.json, episodes.npz and plots. By default evaluation in the first --run_dir, or in the "
         "working directory.",
         "the run",
+        path=True,
     )
     json: bool = option(False, "Print the evaluation as JSON instead of a table.", "the run")
     dataset: str = option("glyphs", "Data set for --saved_model. Runs record their own.", "data")
-    data_dir: str | None = option(None, "Folder that holds the data. By default the one of the training.", "data")
+    data_dir: str | None = option(
+        None, "Folder that holds the data. By default the one of the training.", "data", path=True
+    )
     image_size: int | None = option(
         None,
         "Height and width in pixels for --saved_model. By default those that the model was exported with.",

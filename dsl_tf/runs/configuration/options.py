@@ -1,15 +1,15 @@
 """The fields of a configuration: each is a flag with its help, its topic and its limits."""
 
 import dataclasses
+import functools
 import math
+import os
 from typing import Any
 
 from dsl_tf.errors import UserError
 
 DISTRIBUTIONS = ("auto", "none", "mirrored", "multi_worker")
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
-# Groups of flags, in the order of --help.
-TOPICS = ("data", "model", "losses", "optimisation", "evaluation", "devices", "the run")
 _LARGEST_INTEGER = 2**31 - 1
 
 
@@ -26,13 +26,14 @@ def option(
     mathematical: bool = True,
     items: type | None = None,
     repeats: bool = False,
+    path: bool = False,
 ) -> Any:
     """Makes a dataclass field that describes one flag.
 
     Args:
         default: the value if the flag is not given.
         text: the help: what the flag does, with units, and what None means.
-        topic: one of `TOPICS`.
+        topic: the group of flags in which `--help` lists it.
         choices: the allowed values.
         minimum: the least allowed value.
         above: a value that allowed ones exceed.
@@ -41,6 +42,7 @@ def option(
         mathematical: whether the value affects the trained weights, so that a run cannot be resumed with another.
         items: the type of the items of a list.
         repeats: whether an item of a list may occur twice.
+        path: whether it is a path, or a list of paths, in which `~` and `~user` stand for a home folder.
     """
     metadata = {
         "help": text,
@@ -53,6 +55,7 @@ def option(
         "mathematical": mathematical,
         "items": items,
         "repeats": repeats,
+        "path": path,
     }
     return dataclasses.field(default=default, metadata=metadata)
 
@@ -88,7 +91,11 @@ class Checked:
                 continue
             if field.metadata["items"]:
                 value = tuple(value)
-                object.__setattr__(self, field.name, value)
+            if field.metadata["path"]:
+                expand = functools.partial(_expand_home, field.name)
+                value = tuple(map(expand, value)) if field.metadata["items"] else expand(value)
+            object.__setattr__(self, field.name, value)
+            if field.metadata["items"]:
                 _check_list(field, value)
             for item in value if field.metadata["items"] else [value]:
                 _check_value(field.name, item, field.metadata)
@@ -105,6 +112,16 @@ def check_devices(distribution: str, virtual_devices: int | None) -> None:
             "--virtual_devices must be used with --distribution=mirrored or auto. Received: "
             f"--distribution={distribution}. Omit one of the two."
         )
+
+
+def _expand_home(name: str, path: str | os.PathLike[str]) -> str:
+    path = os.fspath(path)
+    expanded = os.path.expanduser(path)
+    user = path.split("/")[0]
+    if path.startswith("~") and expanded == path and not os.path.lexists(user):
+        whose = "no home folder is known" if user == "~" else f"there is no user {user[1:]!r}"
+        raise UserError(f"--{name}={path}: {whose}. Give the folder without {user}.")
+    return expanded
 
 
 def _check_list(field: Any, items: tuple) -> None:

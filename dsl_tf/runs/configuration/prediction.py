@@ -17,12 +17,14 @@ class PredictionConfiguration(Checked):
         UserError: if a value is out of its limits, or a folder is missing.
     """
 
-    model: str | None = option(None, "Run directory, or the folder of a SavedModel that dsl_tf exported.", "the run")
-    output: str = option("predictions.csv", "CSV file to write: file, class and confidence.", "the run")
-    support_dir: str | None = option(
-        None, "Folder of labelled examples: one folder per class with a few images.", "data"
+    model: str | None = option(
+        None, "Run directory, or the folder of a SavedModel that dsl_tf exported.", "the run", path=True
     )
-    images_dir: str | None = option(None, "Folder of the images to classify, at any depth.", "data")
+    output: str = option("predictions.csv", "CSV file to write: file, class and confidence.", "the run", path=True)
+    support_dir: str | None = option(
+        None, "Folder of labelled examples: one folder per class with a few images.", "data", path=True
+    )
+    images_dir: str | None = option(None, "Folder of the images to classify, at any depth.", "data", path=True)
     classifier: str = option(
         "nearest_centroid",
         "Few-shot classifier. laplacian_shot looks at all images together and works best if every class has about as "

@@ -16,9 +16,11 @@ class ReportConfiguration(Checked):
     """
 
     runs: tuple | None = option(
-        None, "Run directories, or folders that hold them at any depth, a list.", "the run", items=str
+        None, "Run directories, or folders that hold them at any depth, a list.", "the run", items=str, path=True
     )
-    output_dir: str = option("report", "Folder for report.html, report.md, report.csv and report.tex.", "the run")
+    output_dir: str = option(
+        "report", "Folder for report.html, report.md, report.csv and report.tex.", "the run", path=True
+    )
     tables: tuple | None = option(
         None,
         "Tables of the paper to show, a list. By default those for which there is a run.",

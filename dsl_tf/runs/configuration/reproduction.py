@@ -13,24 +13,26 @@ class ReproductionConfiguration(Checked):
         UserError: if a value is out of its limits.
     """
 
-    table: tuple = option((4,), "Tables of the paper to run, a list.", "the run", minimum=3, maximum=6, items=int)
+    table: tuple = option((4,), "Tables of the paper to run, a list.", "experiments", minimum=3, maximum=6, items=int)
     datasets: tuple | None = option(
-        None, "Data sets to run, a list. By default all of the tables.", "the run", items=str
+        None, "Data sets to run, a list. By default all of the tables.", "experiments", items=str
     )
     rows: tuple | None = option(
         None,
         "Rows of the tables to run, a list of names such as sce_direct_sum_nca. By default all.",
-        "the run",
+        "experiments",
         items=str,
     )
-    seeds: tuple = option((0,), "Seeds to run, a list. Each makes a run of its own.", "the run", minimum=0, items=int)
+    seeds: tuple = option(
+        (0,), "Seeds to run, a list. Each makes a run of its own.", "experiments", minimum=0, items=int
+    )
     batch_shapes: tuple | None = option(
         None,
         "Batches N×K to try, a list such as 64x8,32x16. By default one per data set.",
-        "the run",
+        "experiments",
         items=str,
     )
-    runs: str = option("runs", "Folder for the run directories.", "the run")
+    runs: str = option("runs", "Folder for the run directories.", "experiments", path=True)
     print_commands: bool = option(
-        False, "Print the commands that remain to run, for a scheduler, and run none.", "the run"
+        False, "Print the commands that remain to run, for a scheduler, and run none.", "experiments"
     )

@@ -48,6 +48,7 @@ class TrainingConfiguration(Checked):
         "holds train/CLASS/IMAGE and, if you have them, val and test.",
         "data",
         mathematical=False,
+        path=True,
     )
     image_size: int | None = option(
         None,
@@ -68,12 +69,14 @@ class TrainingConfiguration(Checked):
         f"JSON file that lists the train, val and test classes of a {TFDS_PREFIX} data set.",
         "data",
         mathematical=False,
+        path=True,
     )
     cache_dir: str | None = option(
         None,
         "Folder for prepared data. By default dsl_tf in your cache folder (usually ~/.cache/dsl_tf).",
         "data",
         mathematical=False,
+        path=True,
     )
     allow_partial: bool = option(
         False, "Accept a data set with fewer images than published, with a warning.", "data", mathematical=False
@@ -237,6 +240,7 @@ class TrainingConfiguration(Checked):
         "losses and seed.",
         "the run",
         mathematical=False,
+        path=True,
     )
     resume: bool = option(
         True,

@@ -1,0 +1,158 @@
+"""What each command does with its configuration."""
+
+import contextlib
+import dataclasses
+import json
+import os
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from absl import flags
+
+from dsl_tf.commands import console
+from dsl_tf.runs import flagfiles
+from dsl_tf.runs.configuration import (
+    EvaluationConfiguration,
+    PredictionConfiguration,
+    ReportConfiguration,
+    ReproductionConfiguration,
+    TrainingConfiguration,
+)
+
+_SOME_FAILED = 1
+_PREPARATION = ("dataset", "data_dir", "image_size", "cache_dir", "allow_partial", "class_split")
+
+
+@dataclasses.dataclass(frozen=True)
+class Command:
+    """A command: what it is made of and what it does."""
+
+    configuration: type
+    action: Callable[[Any, flags.FlagValues], int]
+    # Fields that get no flag, and further configurations whose fields do.
+    without: tuple[str, ...] = ()
+    others: tuple[type, ...] = ()
+    after_interrupt: str = ""
+
+    @property
+    def configurations(self) -> tuple[type, ...]:
+        """The classes whose fields are this command's flags."""
+        return (self.configuration, *self.others)
+
+
+def _is_chief(configuration: Any) -> bool:
+    """Returns whether this process is the one of several workers that writes files and prints."""
+    from dsl_tf import distribution
+
+    return distribution.is_chief(distribution.open_strategy(configuration.distribution, configuration.virtual_devices))
+
+
+def _train(configuration: TrainingConfiguration, _: flags.FlagValues) -> int:
+    # Imports stand in the functions, so that a command waits for what it uses alone.
+    from dsl_tf.report import results_summary
+    from dsl_tf.training import train
+
+    results = train(configuration)
+    if _is_chief(configuration):
+        print(results_summary(results, str(configuration.output_dir)))
+    return 0
+
+
+def _evaluate(configuration: EvaluationConfiguration, _: flags.FlagValues) -> int:
+    from dsl_tf.report.evaluation import evaluation_report, evaluation_text, write_evaluation
+    from dsl_tf.runs.evaluate import evaluate
+
+    # Progress and notes would corrupt the JSON.
+    with contextlib.redirect_stdout(sys.stderr) if configuration.json else contextlib.nullcontext():
+        evaluation = evaluate(configuration)
+        if not _is_chief(configuration):
+            return 0
+        written = write_evaluation(evaluation, configuration.output_dir)
+    if configuration.json:
+        print(json.dumps(evaluation_report(evaluation)))
+    else:
+        print(f"{evaluation_text(evaluation)}\n\nWrote {', '.join(written)} in {configuration.output_dir}")
+    return 0
+
+
+def _prepare(configuration: TrainingConfiguration, _: flags.FlagValues) -> int:
+    from dsl_tf.data import prepared
+
+    path = prepared.prepare(**{name: configuration.data_options[name] for name in _PREPARATION})
+    for name in prepared.prepared_splits(path):
+        split = prepared.load_prepared(path, name)
+        print(f"{name}: {len(split.labels):,} images of {split.class_count} classes")
+    print(f"Prepared in {str(path)!r}")
+    return 0
+
+
+def _reproduce(reproduction: ReproductionConfiguration, given: flags.FlagValues) -> int:
+    from dsl_tf.experiments.reproduce import reproduce
+    from dsl_tf.report import write_report
+
+    values = flagfiles.values(TrainingConfiguration, given)
+    failed = reproduce(reproduction, {name: value for name, value in values.items() if given[name].present})
+    if not reproduction.print_commands:
+        output_dir = os.path.join(reproduction.runs, "report")
+        print(
+            write_report(
+                ReportConfiguration(runs=(reproduction.runs,), output_dir=output_dir, tables=reproduction.table)
+            )
+        )
+    if failed:
+        return console.error(f"{len(failed)} runs failed: {', '.join(failed)}", _SOME_FAILED)
+    return 0
+
+
+def _report(configuration: ReportConfiguration, _: flags.FlagValues) -> int:
+    from dsl_tf.report import write_report
+
+    print(write_report(configuration))
+    return 0
+
+
+def _predict(configuration: PredictionConfiguration, _: flags.FlagValues) -> int:
+    from dsl_tf.runs.predict import check_output, predict, write_predictions
+
+    options = dataclasses.asdict(configuration)
+    output = options.pop("output")
+    check_output(output)
+    predictions = predict(**options)
+    write_predictions(predictions, output)
+    classified = sum(found.class_name is not None for found in predictions)
+    print(f"Classified {classified:,} images, skipped {len(predictions) - classified:,}. Wrote {output!r}")
+    return 0
+
+
+def _cell_flags() -> tuple[str, ...]:
+    from dsl_tf.experiments.reproduce import CELL_FLAGS
+
+    return tuple(CELL_FLAGS)
+
+
+COMMANDS = {
+    "train": Command(
+        TrainingConfiguration,
+        _train,
+        after_interrupt="Run the same command again to resume from the last checkpoint.",
+    ),
+    "evaluate": Command(EvaluationConfiguration, _evaluate),
+    "predict": Command(PredictionConfiguration, _predict),
+    "prepare": Command(
+        TrainingConfiguration,
+        _prepare,
+        without=tuple(
+            field.name for field in dataclasses.fields(TrainingConfiguration) if field.name not in _PREPARATION
+        ),
+        after_interrupt="Run the same command again to continue.",
+    ),
+    "reproduce": Command(
+        ReproductionConfiguration,
+        _reproduce,
+        without=_cell_flags(),
+        others=(TrainingConfiguration,),
+        after_interrupt="Run the same command again to resume.",
+    ),
+    "report": Command(ReportConfiguration, _report),
+}

@@ -1,0 +1,25 @@
+"""What `dsl_tf --help` prints, without waiting for TensorFlow."""
+
+SUMMARIES = {
+    "train": "Train an image backbone with a classification loss and a metric loss.",
+    "evaluate": "Measure the few-shot accuracy of trained runs, a SavedModel or features.",
+    "predict": "Classify images by a few labelled examples of each class.",
+    "prepare": "Prepare a data set for training, once for all runs.",
+    "reproduce": "Run the experiments behind the paper's tables.",
+    "report": "Write tables, figures and a page that compare runs.",
+}
+
+
+def overview() -> str:
+    """Returns what `dsl_tf --help` prints."""
+    lines = [f"  {name:<11}{summary}" for name, summary in SUMMARIES.items()]
+    return "\n".join(
+        [
+            "Usage: dsl_tf COMMAND [--flag=value ...]    (or: python -m dsl_tf COMMAND ...)",
+            "",
+            "Commands:",
+            *lines,
+            "",
+            "dsl_tf COMMAND --help describes the flags of a command.",
+        ]
+    )
