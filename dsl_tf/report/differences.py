@@ -33,10 +33,13 @@ def differences(candidate: Candidate, cell: Cell, measurements: tuple[Measuremen
         if name not in expected or value != expected[name]
     ]
     # A run may be resumed without it, but it lacks images.
-    if run.allow_partial:
+    if any(one.configuration and one.configuration.allow_partial for one in candidate.runs):
         found.append("allow_partial=True (cell: the whole data set)")
     if candidate.runs[0].backbone:
         found.append(f"backbone {candidate.runs[0].backbone} (cell: {of_cell.backbone})")
+    others = {one.feature_transform for one in measurements if one.values} - set(cell.feature_transforms)
+    if others:
+        found.append(f"feature_transform={','.join(sorted(others))} (cell: {','.join(cell.feature_transforms)})")
     protocols = [protocol for measurement in measurements for protocol in measurement.protocols]
     for name, values, value in (
         ("queries", {queries for queries, _ in protocols}, of_cell.test_queries),

@@ -15,7 +15,7 @@ h3, summary { font-size: 1rem; font-weight: 600; margin: 1.5rem 0 0.25rem; }
 p, li { max-width: 60rem; }
 .soft, figcaption { color: var(--soft); font-size: 0.9rem; }
 .panels { display: flex; flex-wrap: wrap; gap: 1rem 1.5rem; align-items: flex-start; }
-figure { margin: 0; width: 336px; max-width: 100%; }
+figure { margin: 0; width: 312px; max-width: 100%; }
 figure img { display: block; width: 100%; height: auto; }
 figcaption { color: var(--text); font-weight: 600; }
 .box { overflow-x: auto; margin: 0.25rem 0; }

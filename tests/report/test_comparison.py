@@ -181,6 +181,12 @@ def test_another_protocol_or_backbone_is_listed_and_flags_without_effect_are_not
     )
 
 
+def test_another_feature_transform_is_a_difference(tmp_path):
+    make_run(tmp_path / "a", [accuracy(61, feature_transform="l2")], **PAPERS)
+    row = row_of(compared(tmp_path, feature_transform="l2"), 4, "SCE⊕NCA")
+    assert row.differences == ("feature_transform=l2 (cell: none,cl2)",)
+
+
 def test_a_batch_shape_that_the_paper_may_have_chosen_is_no_difference(tmp_path):
     make_run(tmp_path / "a", [accuracy(61)], **{**PAPERS, "ways": 32, "shots": 16})
     row = row_of(compared(tmp_path), 4, "SCE⊕NCA")
