@@ -68,7 +68,7 @@ def _evaluate(configuration: EvaluationConfiguration, _: flags.FlagValues) -> in
         evaluation = evaluate(configuration)
         if not _is_chief(configuration):
             return 0
-        written = write_evaluation(evaluation, configuration.output_dir)
+        written = write_evaluation(evaluation, str(configuration.output_dir))
     if configuration.json:
         print(json.dumps(evaluation_report(evaluation)))
     else:

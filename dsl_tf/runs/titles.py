@@ -65,10 +65,8 @@ def value_text(value: Any) -> str:
 def loss_title(configuration: TrainingConfiguration) -> str:
     """Names a training's loss as the paper's tables do, with what sets it apart, such as `"SCE⊕NCA p=0.3"`."""
     flags = dict(loss_key(configuration))
-    losses = [
-        _NAMES.get(flags[name], flags[name]) for name in ("classification_loss", "metric_loss") if flags[name] != "none"
-    ]
-    parts = [_SYMBOLS.get(configuration.integration, "+").join(losses)]
+    losses = [flags[name] for name in ("classification_loss", "metric_loss") if flags[name] != "none"]
+    parts = [_SYMBOLS[configuration.integration].join(_NAMES.get(name, name) for name in losses)]
     if "power" in flags:
         parts.append(f"p={flags['power']}")
     if flags.get("spectral_interval", 1) > 1:
