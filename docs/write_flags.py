@@ -45,7 +45,9 @@ def default_of(field):
 def row(field):
     """A field as a row of a table."""
     choices = field.metadata["choices"]
-    text = field.metadata["help"] + (f" One of {', '.join(f'`{choice}`' for choice in choices)}." if choices else "")
+    text = field.metadata["help"]
+    if choices and not all(choice in text for choice in choices):
+        text += f" One of {', '.join(f'`{choice}`' for choice in choices)}."
     text = text.replace("|", "\\|").replace("<", "&lt;")
     return f"| `--{field.name}` | {default_of(field)} | {text} |"
 
@@ -60,7 +62,7 @@ def page():
         if len(fields) > 10:
             groups = {topic: [f for f in fields if f.metadata["topic"] == topic] for topic in configuration.TOPICS}
         for topic, group in groups.items():
-            heading = f"\n### {topic.capitalize()} {{: #{command}-{topic.replace(' ', '-')} }}\n" if topic else ""
+            heading = f"\n### {topic.capitalize()}\n" if topic else ""
             rows = "\n".join(map(row, group))
             parts.append(f"{heading}\n| flag | default | |\n|---|---|---|\n{rows}\n" if group else "")
     return "".join(parts)
