@@ -6,7 +6,6 @@ import hashlib
 import itertools
 import os
 import pathlib
-import tempfile
 import unicodedata
 
 import matplotlib
@@ -18,6 +17,7 @@ from PIL import Image, ImageDraw, ImageFilter, ImageFont, features
 from dsl_tf.data.cache import default_cache_dir
 from dsl_tf.data.split import Split
 from dsl_tf.errors import UserError
+from dsl_tf.files import replacing
 
 IMAGE_SIZE = 32
 
@@ -100,14 +100,11 @@ def _read(path, split):
 
 
 def _write(path, arrays):
-    # Where nothing can be written, the price is one rendering a run.
+    # If nothing can be written, the price is one rendering per run.
     with contextlib.suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
-        # A folder of its own beside the file: another process may be writing too, and none sees half a file.
-        with tempfile.TemporaryDirectory(dir=path.parent, prefix="glyphs-") as folder:
-            temporary = os.path.join(folder, path.name)
-            np.savez(temporary, **arrays)
-            os.replace(temporary, path)
+        with replacing(path) as beside:
+            np.savez(beside, **arrays)
 
 
 # In memory too, or three splits would cost three renderings where nothing can be written.

@@ -1,14 +1,14 @@
 """Features kept on disk, by what they were computed from."""
 
+import contextlib
 import hashlib
 import pathlib
-import shutil
-import tempfile
 
 import numpy as np
 import tensorflow as tf
 
 from dsl_tf import distribution
+from dsl_tf.files import replacing
 
 
 def files_fingerprint(path):
@@ -60,14 +60,7 @@ def _read(path, count):
 
 
 def _write(path, features):
-    try:
+    with contextlib.suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
-        # A folder of its own beside the file: another process may be writing the same.
-        beside = pathlib.Path(tempfile.mkdtemp(dir=path.parent, prefix=".partial-"))
-        try:
-            np.save(beside / path.name, features)
-            (beside / path.name).replace(path)
-        finally:
-            shutil.rmtree(beside, ignore_errors=True)
-    except OSError:
-        pass
+        with replacing(path) as beside:
+            np.save(beside, features)
