@@ -4,7 +4,8 @@ import dataclasses
 import pathlib
 import sys
 
-from dsl_tf.runs import configuration
+from dsl_tf.commands.actions import COMMANDS
+from dsl_tf.commands.overview import SUMMARIES
 
 HEAD = """# Flags
 
@@ -15,21 +16,11 @@ Write lists with commas: `--shots=1,5`. Turn a switch off by putting `no` before
 `--help` prints the same texts. In Python, each flag of `train` is a field of
 [TrainingConfiguration](training.md#dsl_tf.training.TrainingConfiguration).
 """
-SECTIONS = (
-    (
-        "train",
-        configuration.TrainingConfiguration,
-        "`run_train.py` is the same command. `prepare` takes the flags of the data.",
-    ),
-    ("evaluate", configuration.EvaluationConfiguration, "`run_eval.py` is the same command."),
-    ("predict", configuration.PredictionConfiguration, ""),
-    (
-        "reproduce",
-        configuration.ReproductionConfiguration,
-        "The flags of `train` that a table does not fix work too, for all its runs.",
-    ),
-    ("report", configuration.ReportConfiguration, ""),
-)
+NOTES = {
+    "train": "`run_train.py` is the same command.",
+    "evaluate": "`run_eval.py` is the same command.",
+    "reproduce": "The flags of `train` work too, except those that a table fixes. They apply to all of its runs.",
+}
 
 
 def default_of(field):
@@ -52,20 +43,22 @@ def row(field):
     return f"| `--{field.name}` | {default_of(field)} | {text} |"
 
 
+def tables(fields):
+    """The tables of a command's flags, one per topic, in the order of the fields."""
+    for topic in dict.fromkeys(field.metadata["topic"] for field in fields):
+        rows = [row(field) for field in fields if field.metadata["topic"] == topic]
+        yield "\n".join([f"### {topic.capitalize()}", "", "| flag | default | |", "|---|---|---|", *rows])
+
+
 def page():
     """The whole page, as Markdown."""
     parts = [HEAD]
-    for command, kind, note in SECTIONS:
-        parts.append(f"\n## {command}\n\n`python -m dsl_tf {command}`. {note}".rstrip() + "\n")
-        fields = dataclasses.fields(kind)
-        groups = {"": fields}
-        if len(fields) > 10:
-            groups = {topic: [f for f in fields if f.metadata["topic"] == topic] for topic in configuration.TOPICS}
-        for topic, group in groups.items():
-            heading = f"\n### {topic.capitalize()}\n" if topic else ""
-            rows = "\n".join(map(row, group))
-            parts.append(f"{heading}\n| flag | default | |\n|---|---|---|\n{rows}\n" if group else "")
-    return "".join(parts)
+    for name, command in COMMANDS.items():
+        parts.append(f"## {name}\n\n{SUMMARIES[name]} {NOTES.get(name, '')}".rstrip())
+        # The first configuration is the command's own.
+        fields = [field for field in dataclasses.fields(command.configuration) if field.name not in command.without]
+        parts.extend(tables(fields))
+    return "\n\n".join(map(str.strip, parts)) + "\n"
 
 
 if __name__ == "__main__":
