@@ -62,6 +62,21 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
         file.write(text)
 
 
+def read_text(path: str | os.PathLike[str], errors: str = "strict") -> str:
+    """Reads a UTF-8 text file; unlike `open`, it never waits for a pipe.
+
+    Args:
+        path: the file.
+        errors: what to do about bytes that are not UTF-8, as of `open`.
+
+    Raises:
+        OSError, UnicodeDecodeError: if it cannot be read.
+        UserError: if it is no file.
+    """
+    check_regular(path)
+    return pathlib.Path(path).read_text(encoding="utf-8", errors=errors)
+
+
 def is_temporary(path: str | os.PathLike[str]) -> bool:
     """Returns whether a path has the name of something that this package is writing or removing."""
     return _TEMPORARY.fullmatch(pathlib.Path(path).name) is not None

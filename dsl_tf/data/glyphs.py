@@ -17,7 +17,7 @@ from PIL import Image, ImageDraw, ImageFilter, ImageFont, features
 from dsl_tf.data.cache import default_cache_dir
 from dsl_tf.data.split import Split
 from dsl_tf.errors import UserError
-from dsl_tf.files import replacing
+from dsl_tf.files import check_regular, replacing
 
 IMAGE_SIZE = 32
 
@@ -90,6 +90,7 @@ def _fingerprint():
 
 def _read(path, split):
     try:
+        check_regular(path)
         with np.load(path, allow_pickle=False) as arrays:
             names, images = arrays[f"{split}_names"], arrays[f"{split}_images"]
     except Exception:  # A damaged archive raises nearly any error, according to which byte is wrong.

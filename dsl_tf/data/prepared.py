@@ -17,6 +17,7 @@ from dsl_tf.data.names import TFDS_PREFIX
 from dsl_tf.data.split import Split
 from dsl_tf.data.stored_images import StoredImages, fits_in_memory
 from dsl_tf.errors import UserError
+from dsl_tf.files import read_text
 
 
 def prepare(dataset, data_dir=None, image_size=None, cache_dir=None, allow_partial=False, class_split=None):
@@ -121,7 +122,7 @@ def prepared_splits(folder):
         UserError: where it is damaged.
     """
     with _whole(folder):
-        return list(json.loads((pathlib.Path(folder) / "metadata.json").read_text(encoding="utf-8"))["labels"])
+        return list(json.loads(read_text(pathlib.Path(folder) / "metadata.json"))["labels"])
 
 
 def _whole(folder):
@@ -158,8 +159,8 @@ def _key(dataset, data_dir, allow_partial, class_split):
             # A folder's size and time change with entries that are none of the data set, such as .DS_Store.
             parts += [(entry.name, _size_and_time(entry)) for entry in entries if not entry.name.startswith(".")]
     if class_split is not None:
-        with contextlib.suppress(OSError):
-            parts.append(pathlib.Path(class_split).read_text(encoding="utf-8", errors="replace"))
+        with contextlib.suppress(OSError, UserError):
+            parts.append(read_text(class_split, errors="replace"))
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:8]
 
 

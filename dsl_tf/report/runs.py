@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from dsl_tf.errors import UserError
+from dsl_tf.files import read_text
 from dsl_tf.runs import directory as run_directory
 from dsl_tf.runs.configuration import TrainingConfiguration
 
@@ -105,8 +106,8 @@ def _read_results(directory: pathlib.Path) -> dict[str, Any] | None:
 def _read_metrics(directory: pathlib.Path) -> tuple[dict[str, float], ...]:
     """Reads the lines that can be read; the last one may be cut off."""
     try:
-        lines = (directory / run_directory.METRICS).read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
+        lines = read_text(directory / run_directory.METRICS, errors="replace").splitlines()
+    except (OSError, UserError):
         return ()
     metrics = []
     for line in lines:

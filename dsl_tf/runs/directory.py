@@ -13,7 +13,7 @@ import socket
 from absl import flags, logging
 
 from dsl_tf.errors import UserError
-from dsl_tf.files import write_text
+from dsl_tf.files import read_text, write_text
 from dsl_tf.runs import flagfiles
 from dsl_tf.runs.configuration import TrainingConfiguration
 
@@ -164,7 +164,7 @@ def _lock(path):
 
 def _holder(path):
     try:
-        return path.read_text(encoding="utf-8") or "Another one"
+        return read_text(path) or "Another one"
     except (OSError, UnicodeDecodeError):
         return "Another one"
 
@@ -205,7 +205,7 @@ def check_data(directory, fingerprints):
     """
     path = directory / DATA
     try:
-        before = json.loads(path.read_text(encoding="utf-8"))
+        before = json.loads(read_text(path))
         differing = [name for name in ("train", "val") if before.get(name) != fingerprints.get(name)]
     except FileNotFoundError:
         return
@@ -233,7 +233,7 @@ def truncate_metrics(directory, step):
     if not path.exists():
         return
     kept = []
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+    for line in read_text(path, errors="replace").splitlines():
         try:
             if json.loads(line)["step"] <= step:
                 kept.append(line)
@@ -253,7 +253,7 @@ def read_results(directory):
     if not path.exists():
         return None
     try:
-        results = json.loads(path.read_text(encoding="utf-8"))
+        results = json.loads(read_text(path))
         results["accuracies"]
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         raise UserError(f"{str(path)!r} must be the JSON results of a run. It cannot be read. Move it away.") from None

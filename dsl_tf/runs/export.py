@@ -12,7 +12,7 @@ from keras.export import ExportArchive
 
 from dsl_tf.data.preprocessing import normalize, resize
 from dsl_tf.errors import UserError
-from dsl_tf.files import replacing
+from dsl_tf.files import check_regular, replacing
 from dsl_tf.models.standard_layers import with_standard_layers
 from dsl_tf.runs import directory as run_directory
 
@@ -130,6 +130,7 @@ def load_feature_mean(path: str | os.PathLike[str]) -> np.ndarray:
     """
     file = pathlib.Path(path) / run_directory.STATISTICS
     try:
+        check_regular(file)
         with np.load(file, allow_pickle=False) as statistics:
             mean = np.asarray(statistics["feature_mean"], np.float32)
         if not np.isfinite(mean).all():

@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from dsl_tf import distribution
-from dsl_tf.files import replacing
+from dsl_tf.files import check_regular, replacing
 
 
 def files_fingerprint(path):
@@ -50,6 +50,7 @@ def cached_features(folder, model_fingerprint, split, compute):
 
 def _read(path, count):
     try:
+        check_regular(path)
         features = np.load(path, allow_pickle=False)
         if features.dtype == np.float32 and features.ndim == 2 and len(features) == count:
             return features

@@ -12,6 +12,7 @@ import tensorflow as tf
 from dsl_tf.data import Split, sources
 from dsl_tf.data.cache import default_cache_dir
 from dsl_tf.errors import UserError
+from dsl_tf.files import check_regular
 from dsl_tf.progress import progress_bar
 from dsl_tf.runs import directory as run_directory
 from dsl_tf.runs.configuration import TrainingConfiguration
@@ -169,6 +170,7 @@ def of_features_file(path):
 
 def _read_arrays(path):
     try:
+        check_regular(path)
         with np.load(path, allow_pickle=False) as file:
             arrays = dict(file)
     # Damaged files make NumPy, zipfile and zlib raise nearly any kind of error.
@@ -260,6 +262,7 @@ def _of_data(name, loaders, split, compute, **known):
 def _load_backbone(directory):
     path = directory / run_directory.BACKBONE
     try:
+        check_regular(path)
         return keras.models.load_model(path, compile=False)
     # Damaged files make Keras raise nearly any kind of error, of many lines.
     except Exception as error:
@@ -270,6 +273,7 @@ def _load_statistics(directory, dimensions):
     """Returns the mean of the training features, and the classifier's kernel or None."""
     path = directory / run_directory.STATISTICS
     try:
+        check_regular(path)
         with np.load(path, allow_pickle=False) as statistics:
             mean, kernel = np.asarray(statistics["feature_mean"], np.float32), statistics.get("kernel")
         if mean.shape != (dimensions,) or not np.isfinite(mean).all():

@@ -9,7 +9,7 @@ import tensorflow as tf
 from absl import logging
 
 from dsl_tf.errors import UserError
-from dsl_tf.files import remove, replacing
+from dsl_tf.files import read_text, remove, replacing
 from dsl_tf.runs import directory as run_directory
 
 MANIFEST = "manifest.json"
@@ -178,7 +178,7 @@ def _write(checkpoint, folder, record):
 def _damage(folder):
     """Returns what is wrong with the files of a checkpoint, or None."""
     try:
-        files = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["files"]
+        files = json.loads(read_text(folder / MANIFEST))["files"]
         expected = {name: (properties["bytes"], properties["sha256"]) for name, properties in files.items()}
     except FileNotFoundError:
         return f"it has no {MANIFEST}" if folder.exists() else "it is not there"
@@ -199,7 +199,7 @@ def _damage(folder):
 
 def _best_step(folder):
     try:
-        return json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["best_step"]
+        return json.loads(read_text(folder / MANIFEST))["best_step"]
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

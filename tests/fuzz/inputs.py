@@ -8,10 +8,12 @@ import contextlib
 import functools
 import io
 import json
+import os
 import pathlib
 import pickle
 import random as random_module
 import shutil
+import socket
 import struct
 import sys
 import tarfile
@@ -213,7 +215,7 @@ def _json_bytes(random, value):
     text = json.dumps(value, ensure_ascii=bool(random.randrange(2)))
     content = text.encode("utf-8", "surrogatepass")
     other = random.choice(
-        [b"[" * 100_000, b'{"a":' * 100_000, b"9" * 5000, b"1e99999", b"\0", text.encode("utf-16", "replace")]
+        [b"[" * 200_000, b'{"a":' * 200_000, b"9" * 5000, b"1e99999", b"\0", text.encode("utf-16", "replace")]
     )
     return random.choice([content, content, content, damaged(random, content), other])
 
@@ -460,7 +462,7 @@ def _flag_lines(random):
 
 
 def flagfile(random, folder):
-    """The flagfile of a run, as absl and as run directories read it."""
+    """The flagfile of a run, as the commands and as run directories read it."""
     path = folder / run_directory.FLAGFILE
     lines = [line.replace("=run.flags", f"={path}") for line in _flag_lines(random)]
     content = "\n".join(lines).encode("utf-8", "surrogatepass")
@@ -470,7 +472,7 @@ def flagfile(random, folder):
     def parse_command_line():
         flag_values = flags.FlagValues()
         flagfiles.define(configuration, flag_values, module_name="script")
-        flag_values(["script", f"--flagfile={path}"])
+        flag_values(["script", *flagfiles.expand([f"--flagfile={path}"])])
         found = flagfiles.parse(configuration, flag_values)
         # What cannot be in a path, or in the flagfile of the run, would be a traceback later.
         lines = flagfiles.to_lines(found)
@@ -534,7 +536,48 @@ def prepared_data(random, folder):
     return read
 
 
+# Special files.
+
+
+def _special(random, path):
+    """Puts a pipe, a folder, a socket, or a link to a device or to itself at a path, in place of a file."""
+    path.unlink(missing_ok=True)
+    kind = random.randrange(5)
+    if kind == 0:
+        os.mkfifo(path)
+    elif kind == 1:
+        path.mkdir()
+    elif kind == 2:
+        with socket.socket(socket.AF_UNIX) as unix:
+            unix.bind(os.fspath(path))
+    else:
+        path.symlink_to("/dev/zero" if kind == 3 else path.name)
+
+
+def special_files(random, folder):
+    """What is no file where a file is expected: flagfile, results, metrics, features, JSON, prepared data."""
+    kind = random.choice(["flagfile", "results", "metrics", "features", "mean", "class split", "prepared"])
+    if kind == "flagfile":
+        _special(random, folder / "a.flags")
+        return lambda: flagfiles.expand([f"--flagfile={folder / 'a.flags'}"])
+    if kind in ("results", "metrics"):
+        directory = make_run(folder / "run", results={"accuracies": []}, metrics=[epoch_record(1)])
+        _special(random, directory / (run_directory.RESULTS if kind == "results" else run_directory.METRICS))
+        return lambda: (read_run(directory), run_directory.read_results(directory))
+    if kind == "prepared":
+        copy = folder / "1.0.0"
+        shutil.copytree(_prepared(), copy)
+        _special(random, copy / "metadata.json")
+        return lambda: prepared.prepared_splits(copy)
+    path = folder / run_directory.STATISTICS
+    _special(random, path)
+    if kind == "class split":
+        return lambda: read_class_split(path)
+    return lambda: of_features_file(str(path)) if kind == "features" else load_feature_mean(folder)
+
+
 KINDS = {
+    "special file": special_files,
     "image": image,
     "folders": folders,
     "csv": csv_lists,
