@@ -1,12 +1,13 @@
 """The experiments of the tables as users run them: processes, files, what is printed."""
 
+import contextlib
 import os
 import pathlib
 import shlex
 import signal
 import subprocess
 import sys
-import time
+import threading
 
 import pytest
 from absl import flags
@@ -145,17 +146,19 @@ def first(data_dir, tmp_path_factory):
     (taken / "letter.txt").write_text("")
     chosen = ["--datasets=folder", f"--data_dir={data_dir}", "--rows=sce,nca", f"--runs={runs}", *TINY_FLAGS]
     chosen += ["--test_classifiers=nearest_centroid"]
-    return runs, chosen, reproduce("--table=4", *chosen)
+    return runs, reproduce("--table=4", *chosen)
 
 
 def test_a_run_that_fails_does_not_stop_the_others(first):
-    runs, _, ran = first
+    runs, ran = first
     assert ran.returncode == 1
     assert ran.stdout.count(": running") == 1
     assert "holds other files, such as 'letter.txt'" in ran.stderr
     assert "Traceback" not in ran.stderr
     assert ran.stderr.splitlines()[-1].startswith("error: 1 runs failed: ")
     assert (runs / "folder" / "nca" / "8x3" / "seed0" / "results.json").exists()
+    table = (runs / "report" / "report.md").read_text(encoding="utf-8")
+    assert "| NCA |" in table and "missing" not in table
 
 
 def test_a_training_that_fails_is_reported(data_dir, tmp_path, capfd):
@@ -166,21 +169,20 @@ def test_a_training_that_fails_is_reported(data_dir, tmp_path, capfd):
     assert "failed with exit code 2" in capfd.readouterr().err
 
 
-def test_missing_runs_are_made_and_finished_ones_left_alone(first, capsys):
-    runs, chosen, _ = first
+def test_missing_runs_are_made_and_finished_ones_left_alone(first, data_dir, capsys):
+    runs, _ = first
     finished = runs / "folder" / "nca" / "8x3" / "seed0" / "results.json"
     changed = finished.stat().st_mtime_ns
     (runs / "folder" / "sce" / "8x3" / "seed0" / "letter.txt").unlink(missing_ok=True)
-    ran = reproduce("--table=4", *chosen)
-    assert ran.returncode == 0, ran.stderr
-    assert (ran.stdout.count(": done before"), ran.stdout.count(": running")) == (1, 1)
+    options = {"datasets": ("folder",), "rows": ("sce", "nca"), "batch_shapes": ("8x3",), "runs": str(runs)}
+    changes = {**TINY, "data_dir": str(data_dir), "test_classifiers": ("nearest_centroid",)}
+    capsys.readouterr()
+    assert run_experiments(ReproductionConfiguration(**options), changes) == []
+    printed = capsys.readouterr().out
+    assert (printed.count(": done before"), printed.count(": running")) == (1, 1)
     assert finished.stat().st_mtime_ns == changed
     assert (runs / "folder" / "sce" / "8x3" / "seed0" / "results.json").exists()
-    table = (runs / "report" / "report.md").read_text(encoding="utf-8")
-    assert "| SCE |" in table and "| NCA |" in table and "missing" not in table
-    configuration = run_directory.read_configuration(finished.parent)
-    options = {"datasets": ("folder",), "rows": ("sce", "nca"), "batch_shapes": ("8x3",), "runs": str(runs)}
-    assert printed_commands(capsys, **options) == [] and configuration.metric_loss == "nca"
+    assert printed_commands(capsys, **options) == []
     # The other table asks for another few-shot classifier: the run is evaluated, on the episodes of its own test.
     (words,) = printed_commands(capsys, table=(5,), **{**options, "rows": ("sce",)})
     assert words[:4] == ["python", "-m", "dsl_tf", "evaluate"]
@@ -191,44 +193,48 @@ def test_missing_runs_are_made_and_finished_ones_left_alone(first, capsys):
     assert printed_commands(capsys, **five) == []
 
 
-def start(chosen, run):
-    """Starts the command, and waits for the first line of its training's log."""
-    process = subprocess.Popen(
-        command(*chosen),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-        # A shell's background job ignores SIGINT, and so would what is started by tests that run as one.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )
-    deadline = time.monotonic() + 120
-    while not (run / run_directory.METRICS).exists():
-        assert process.poll() is None and time.monotonic() < deadline
-        time.sleep(0.05)
-    return process
+@contextlib.contextmanager
+def sent_to_this_process(number, condition):
+    """Sends a signal to this process, which is the experiments' own, once a condition holds."""
+    ended = threading.Event()
+
+    def send():
+        while not condition() and not ended.wait(0.05):
+            pass
+        if not ended.is_set():
+            os.kill(os.getpid(), number)
+
+    # A shell's background job ignores SIGINT.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    thread = threading.Thread(target=send)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+        signal.signal(signal.SIGINT, before)
 
 
-# SIGUSR1 is handled where SIGTERM is.
-@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
-def test_an_interruption_ends_the_running_training_and_the_same_command_goes_on(data_dir, tmp_path, sent, capsys):
-    chosen = ["--table=4", "--datasets=folder", f"--data_dir={data_dir}", "--rows=sce", f"--runs={tmp_path}"]
+@pytest.mark.parametrize(
+    ("sent", "raised"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, SystemExit)], ids=["SIGINT", "SIGTERM"]
+)
+def test_an_interruption_ends_the_running_training_and_the_same_command_resumes(
+    data_dir, tmp_path, sent, raised, capsys
+):
     run = tmp_path / "folder" / "sce" / "8x3" / "seed0"
-    process = start([*chosen, *TINY_FLAGS, "--epochs=2000"], run)
-    if sent == signal.SIGINT:
-        os.killpg(process.pid, sent)  # As a terminal does with Ctrl-C: to parent and child.
-    else:
-        process.send_signal(sent)
-    _, errors = process.communicate(timeout=60)
-    assert process.returncode == {signal.SIGINT: 130, signal.SIGTERM: 143}[sent], errors
-    assert "Traceback" not in errors
-    with pytest.raises(ProcessLookupError):
-        os.killpg(process.pid, 0)
-    planned = ReproductionConfiguration(
-        datasets=("folder",), rows=("sce",), batch_shapes=("8x3",), runs=str(tmp_path), print_commands=True
-    )
-    assert run_experiments(planned, {**TINY, "epochs": 2000, "data_dir": str(data_dir)}) == []
+    options = {"datasets": ("folder",), "rows": ("sce",), "batch_shapes": ("8x3",), "runs": str(tmp_path)}
+    changes = {**TINY, "epochs": 2000, "data_dir": str(data_dir)}
+    with sent_to_this_process(sent, (run / run_directory.METRICS).exists), pytest.raises(raised) as error:
+        run_experiments(ReproductionConfiguration(**options), changes)
+    assert raised is KeyboardInterrupt or error.value.code == 128 + sent
+    # The training has ended, and has let go of its directory.
+    log = (run / run_directory.METRICS).read_bytes()
+    assert not (run / ".lock").exists()
+    capsys.readouterr()
+    assert run_experiments(ReproductionConfiguration(**options, print_commands=True), changes) == []
     assert str(run) in capsys.readouterr().out
+    assert (run / run_directory.METRICS).read_bytes() == log
 
 
 def test_the_signals_that_end_the_command_are_those_of_schedulers_too():

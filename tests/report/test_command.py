@@ -39,22 +39,17 @@ def runs(tmp_path):
 
 
 def test_it_writes_four_files_says_so_and_writes_the_same_bytes_again(runs, tmp_path):
-    for name, seed in (("a", "1"), ("deep/b", "2")):
-        process = run(
-            tmp_path,
-            f"--runs={runs}",
-            f"--output_dir={tmp_path / name}",
-            PYTHONHASHSEED=seed,
-            MPLCONFIGDIR=str(tmp_path),
-        )
-        assert process.returncode == 0, process.stderr
-        assert "4 runs: 2 finished, 1 unfinished, 1 unreadable." in process.stdout
-        assert str(tmp_path / name / "report.html") in process.stdout
-        # As a reader's own settings of Matplotlib, for the second one.
-        (tmp_path / "matplotlibrc").write_text("xtick.direction: in\naxes.grid: True\nlines.linewidth: 9\n")
-    assert sorted(path.name for path in (tmp_path / "a").iterdir()) == sorted(FILES)
+    # As a reader's own settings of Matplotlib, for the process.
+    (tmp_path / "matplotlibrc").write_text("xtick.direction: in\naxes.grid: True\nlines.linewidth: 9\n")
+    output = tmp_path / "deep" / "report"
+    process = run(tmp_path, f"--runs={runs}", f"--output_dir={output}", PYTHONHASHSEED="1", MPLCONFIGDIR=str(tmp_path))
+    assert process.returncode == 0, process.stderr
+    assert "4 runs: 2 finished, 1 unfinished, 1 unreadable." in process.stdout
+    assert str(output / "report.html") in process.stdout
+    assert sorted(path.name for path in output.iterdir()) == sorted(FILES)
+    write_report(ReportConfiguration(runs=(str(runs),), output_dir=str(tmp_path / "again")))
     for name in FILES:
-        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "deep" / "b" / name).read_bytes()
+        assert (output / name).read_bytes() == (tmp_path / "again" / name).read_bytes()
 
 
 def test_tables_are_chosen(runs, tmp_path):
@@ -63,20 +58,12 @@ def test_tables_are_chosen(runs, tmp_path):
         assert list(dict.fromkeys(row["table"] for row in csv.DictReader(file))) == ["3", "6"]
 
 
-def test_a_users_mistake_is_one_line_and_exit_code_2(tmp_path):
-    process = run(tmp_path, f"--runs={tmp_path / 'none'}")
-    assert process.returncode == 2, process.stderr
-    line = process.stderr.splitlines()[-1]
-    assert line.startswith("error: ") and "--runs" in line and "none" in line, line
-    assert "Traceback" not in process.stderr
-    assert list(tmp_path.iterdir()) == []
-
-
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
         ({"runs": ("",)}, ["--runs"]),
         ({"runs": ()}, ["--runs", "none"]),
+        ({"runs": ("{tmp}/nowhere",)}, ["--runs", "nowhere"]),
         ({"feature_transform": "l3"}, ["--feature_transform", "l3"]),
         ({"runs": ("{tmp}",)}, ["--runs", "run.flags"]),
         ({"tables": (7,)}, ["--tables", "at most 6", "7"]),
@@ -84,7 +71,7 @@ def test_a_users_mistake_is_one_line_and_exit_code_2(tmp_path):
         ({"output_dir": "{tmp}/file"}, ["--output_dir", "file"]),
     ],
 )
-def test_other_mistakes_are_reported_too(runs, tmp_path, changes, words):
+def test_a_users_mistake_is_one_line(runs, tmp_path, changes, words):
     empty = tmp_path / "empty"
     empty.mkdir()
     (empty / "file").write_text("in the way")
@@ -101,8 +88,3 @@ def test_a_folder_that_cannot_be_written_is_reported(runs, tmp_path):
     (tmp_path / "report.md").mkdir()
     with pytest.raises(UserError, match="--output_dir"):
         write_report(ReportConfiguration(runs=(str(runs),), output_dir=str(tmp_path)))
-
-
-def test_a_report_does_not_wait_for_tensorflow():
-    script = "import sys; from dsl_tf.report import write_report; assert 'tensorflow' not in sys.modules"
-    subprocess.run([sys.executable, "-c", script], check=True)
