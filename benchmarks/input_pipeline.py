@@ -1,7 +1,7 @@
 """Augmented images a second of the input pipeline alone, beside PyTorch's DataLoader with torchvision's transforms.
 
-Every measurement is a process of its own, ours and theirs in turn. From memory: uint8 arrays. From disk: PNG images,
-ours in ArrayRecord files as `prepare` writes them, theirs one file an image. PyTorch and torchvision are optional:
+Every measurement is a process of its own, ours and theirs in turn. From memory: uint8 arrays. From disk: JPEG files,
+ours in TFRecord files as `prepare` writes them, theirs one file per image. PyTorch and torchvision are optional:
 pip install torch==2.13.0 torchvision==0.28.0
 
 Run: python benchmarks/input_pipeline.py [--rounds=2] [--seconds=6]
@@ -23,25 +23,23 @@ RECIPES = {"shift, flip": {}, "box, flip, colours": {"crop": "resized", "color_j
 
 
 def generate(folder, size):
-    """Writes smooth random images as an ArrayRecord file and as a folder of PNG files, and returns them."""
+    """Writes smooth random images as shards, as a folder of JPEG files and as an array."""
     import numpy as np
-    import tensorflow as tf
-    from array_record.python.array_record_module import ArrayRecordWriter
     from PIL import Image
 
+    from dsl_tf.data.raw import RawSplit
+    from dsl_tf.data.shards import shard_paths, write_shards
+
     random = np.random.default_rng(0)
-    writer = ArrayRecordWriter(str(folder / "images.array_record"), "group_size:1")
-    arrays = []
+    paths, arrays = [], []
     for position in range(CLASSES * IMAGES_A_CLASS):
         coarse = Image.fromarray(random.integers(0, 256, (11, 11, 3), np.uint8)).resize((size, size), Image.BICUBIC)
         noisy = np.asarray(coarse, np.int32) + random.normal(0, 2, (size, size, 3)).round().astype(np.int32)
         arrays.append(np.clip(noisy, 0, 255).astype(np.uint8))
-        png = tf.io.encode_png(arrays[-1]).numpy()
-        (folder / f"{position}.png").write_bytes(png)
-        feature = tf.train.Feature(bytes_list=tf.train.BytesList(value=[png]))
-        example = tf.train.Example(features=tf.train.Features(feature={"image": feature}))
-        writer.write(example.SerializeToString())
-    writer.close()
+        paths.append(folder / f"{position}.jpg")
+        Image.fromarray(arrays[-1]).save(paths[-1], quality=90)
+    split = RawSplit(None, np.zeros(len(paths)), lambda start: ((str(path), path) for path in paths[start:]))
+    write_shards(split, shard_paths(folder, "images", len(paths)), size, lambda images: None)
     np.save(folder / "images.npy", np.stack(arrays))
 
 
@@ -54,7 +52,7 @@ def ours(folder, size, place, recipe):
 
     images = np.load(folder / "images.npy")
     if place == "disk":
-        images = StoredImages([folder / "images.array_record"], size)
+        images = StoredImages([folder / "images-00000.tfrecord"], size)
     labels = np.repeat(np.arange(CLASSES, dtype=np.int32), IMAGES_A_CLASS)
     split = Split(images, labels, tuple(map(str, range(CLASSES))))
     return iter(training_batches(split, WAYS, SHOTS, seed=0, **RECIPES[recipe]))
@@ -79,7 +77,7 @@ def pytorch(folder, size, place, recipe):
             return CLASSES * IMAGES_A_CLASS
 
         def __getitem__(self, position):
-            image = arrays[position] if place == "memory" else Image.open(folder / f"{position}.png").convert("RGB")
+            image = arrays[position] if place == "memory" else Image.open(folder / f"{position}.jpg").convert("RGB")
             return transform(image), position // IMAGES_A_CLASS
 
     # One thread a process, as its documentation advises: the workers are the parallelism.

@@ -69,7 +69,7 @@ def prepare(source, cache, allow_partial):
     started = time.monotonic()
     folder = prepared.prepare("tiered_imagenet", source, cache_dir=cache, allow_partial=allow_partial)
     seconds = time.monotonic() - started
-    files = list(folder.glob("*.array_record*"))
+    files = list(folder.glob("*.tfrecord"))
     size = sum(path.stat().st_size for path in files)
     images = sum(len(prepared.load_prepared(folder, split).labels) for split in prepared.prepared_splits(folder))
     most, own = _memory()

@@ -6,6 +6,9 @@ from PIL import Image
 
 from dsl_tf.data import Split
 from dsl_tf.data.class_lists import class_list
+from dsl_tf.data.raw import RawSplit
+from dsl_tf.data.shards import shard_paths, write_shards
+from dsl_tf.data.stored_images import StoredImages
 from dsl_tf.runs.configuration import TrainingConfiguration
 
 SIZE = 16
@@ -34,6 +37,14 @@ def striped_splits():
         "val": striped_split(5, 10, seed=2),
         "test": striped_split(6, 10, seed=3),
     }
+
+
+def stored(folder, images):
+    """Writes square images to shards in a folder, and returns them as `StoredImages`."""
+    split = RawSplit(None, np.zeros(len(images)), lambda start: (("image", image) for image in images[start:]))
+    paths = shard_paths(folder, "images", len(images))
+    write_shards(split, paths, images.shape[1], lambda images: None)
+    return StoredImages(paths, images.shape[1])
 
 
 def write_striped_folders(folder):

@@ -1,13 +1,19 @@
-"""Where prepared data is kept, who may write there, and the errors if it cannot be written or read."""
+"""The folder of prepared data: where it is, who writes to it, and the errors if it cannot be written or read."""
 
 import contextlib
 import fcntl
+import json
 import os
 import pathlib
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 from dsl_tf.errors import UserError
+from dsl_tf.files import write_text
+
+# Written last: a folder that holds it is complete.
+MARKER = "prepared.json"
 
 
 def default_cache_dir() -> pathlib.Path:
@@ -58,44 +64,55 @@ def lock(path: str | os.PathLike[str]) -> Iterator[None]:
         yield
 
 
-@contextlib.contextmanager
-def unwritable_told(cache: pathlib.Path, contents: str) -> Iterator[None]:
-    """Reports in one line that a cache folder cannot be written, or that a file elsewhere cannot be read.
+def prepare_once(folder: pathlib.Path, contents: str, write: Callable[[], dict[str, Any]]) -> None:
+    """Fills a folder of the cache, unless this was done before; one process at a time.
 
     Args:
-        cache: the folder.
-        contents: what it must have room for.
+        folder: the folder; it counts as complete once it holds `MARKER`.
+        contents: what goes there, for messages.
+        write: writes the files, and returns what the marker shall hold.
 
     Raises:
-        UserError: for an `OSError`, and for the RuntimeError that ArrayRecord raises on a full disk.
+        UserError: if the folder cannot be written.
     """
+    marker = folder / MARKER
+    if marker.is_file():
+        return
+    with _writing(folder, contents):
+        folder.mkdir(parents=True, exist_ok=True)
+        with lock(folder / ".lock"):
+            # Asked again, because another process may have prepared it in the meantime.
+            if not marker.is_file():
+                write_text(marker, json.dumps(write()))
+
+
+@contextlib.contextmanager
+def _writing(folder: pathlib.Path, contents: str) -> Iterator[None]:
     try:
         yield
-    except (OSError, RuntimeError) as error:
-        # Subclasses, such as RecursionError and NotImplementedError, are none of ArrayRecord's.
-        if isinstance(error, RuntimeError) and type(error) is not RuntimeError:
-            raise
-        path = getattr(error, "filename", None)
-        if isinstance(path, str) and not pathlib.Path(path).absolute().is_relative_to(cache.absolute()):
-            raise UserError(f"{path!r} cannot be used: {getattr(error, 'strerror', error)}.") from error
+    except OSError as error:
+        path = error.filename
+        if isinstance(path, str) and not pathlib.Path(path).absolute().is_relative_to(folder.parent.absolute()):
+            raise UserError(f"{path!r} cannot be used: {error.strerror}.") from error
         raise UserError(
-            f"--cache_dir={str(cache)!r} must be a folder that can be written, with room for {contents}. "
-            f"{' '.join(str(error).split())}. Images prepared so far are kept."
+            f"--cache_dir={str(folder.parent)!r} must be a folder that can be written, with room for {contents}. "
+            f"Received: {' '.join(str(error).split())}. Images prepared so far are kept: free some space, or choose "
+            "another --cache_dir."
         ) from error
 
 
 @contextlib.contextmanager
-def whole(expected: str) -> Iterator[None]:
-    """Reports in one line what was expected, whatever array_record, TensorFlow and Pillow raise for damaged files.
-
-    Raises:
-        UserError: for any error.
-    """
+def reading_cache(expected: str) -> Iterator[None]:
+    """Reports in one line what was expected, whatever damaged files make TensorFlow, NumPy and json raise."""
     try:
         yield
     except Exception as error:
-        message = " ".join(str(error).split())[:300] or type(error).__name__
-        raise UserError(
-            f"{expected}. Received files that cannot be read: {message}. Delete the folder: the next run prepares it "
-            "again."
-        ) from error
+        raise damaged(expected, error) from error
+
+
+def damaged(expected: str, error: Exception) -> UserError:
+    """Returns the error for files of the cache that cannot be read."""
+    message = " ".join(str(error).split())[:300] or type(error).__name__
+    return UserError(
+        f"{expected}. Received files that cannot be read: {message}. Delete the folder: the next run prepares it again."
+    )

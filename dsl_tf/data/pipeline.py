@@ -1,5 +1,8 @@
 """The training input: balanced, augmented batches as a `tf.data.Dataset`."""
 
+from collections.abc import Callable
+
+import numpy as np
 import tensorflow as tf
 
 from dsl_tf.data.augmentation import augment
@@ -38,39 +41,22 @@ def training_batches(
     """
     check_balanced(split.labels, split.class_names, ways, shots)
     batches = BalancedBatches(split.labels, ways, shots, seed)
-    fetch, keys, key_type = _stored(split.images) if isinstance(split.images, StoredImages) else _held(split.images)
-
     first, last = rows or (0, ways * shots)
-
-    def indices_and_images():
-        for step, indices in batches.iterate(start_step):
-            indices = indices[first:last]
-            yield step, keys(indices), split.labels[indices]
-
-    def load(step, keys, labels):
-        images = tf.ensure_shape(fetch(keys), [*batch, *split.images.shape[1:]])
-        images = augment(images, tf.stack([seed, step]), crop, flip, color_jitter, (first, last, ways * shots))
-        return images, labels
-
-    batch = [last - first]
-    signature = (tf.TensorSpec([], tf.int64), tf.TensorSpec(batch, key_type), tf.TensorSpec(batch, tf.int32))
-    elements = tf.data.Dataset.from_generator(indices_and_images, output_signature=signature)
-    return elements.map(load, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).prefetch(tf.data.AUTOTUNE)
-
-
-def _held(images):
-    """Images in memory: the generator yields their positions."""
     # The whole split in a GPU's memory would leave less for the model; only batches go there.
     with tf.device("CPU"):
-        images = tf.constant(images)
-    return lambda positions: tf.gather(images, positions), lambda indices: indices, tf.int32
+        labels = tf.constant(split.labels)
+        fetch = split.images.reader() if isinstance(split.images, StoredImages) else _held(split.images)
+
+    def load(step: tf.Tensor, indices: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        indices = indices[first:last]
+        images = tf.ensure_shape(fetch(indices), [last - first, *split.images.shape[1:]])
+        images = augment(images, tf.stack([seed, step]), crop, flip, color_jitter, (first, last, ways * shots))
+        return images, tf.gather(labels, indices)
+
+    drawn = batches.batches(start_step)
+    return drawn.map(load, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).prefetch(tf.data.AUTOTUNE)
 
 
-def _stored(images):
-    """Images on disk: the generator yields them encoded, for TensorFlow's threads to decode batch beside batch."""
-
-    def decode(encoded):
-        image = tf.TensorSpec([None, None, 3], tf.uint8)
-        return tf.map_fn(lambda png: tf.io.decode_png(png, channels=3), encoded, fn_output_signature=image)
-
-    return decode, images.encoded, tf.string
+def _held(images: np.ndarray) -> Callable[[tf.Tensor], tf.Tensor]:
+    pixels = tf.constant(images)
+    return lambda indices: tf.gather(pixels, indices)

@@ -1,27 +1,46 @@
 """Named data sets, prepared once into a cache folder and read from it."""
 
+import collections
 import contextlib
 import hashlib
 import json
 import os
 import pathlib
+import re
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
-import tensorflow_datasets as tfds
 from absl import logging
 
-from dsl_tf.data.builders import BUILDERS, OtherTfds, PreparationConfig
-from dsl_tf.data.cache import check_outside, default_cache_dir, lock, unwritable_told, whole
-from dsl_tf.data.formats.tensorflow_datasets import check_features_file
+from dsl_tf.data import recognition
+from dsl_tf.data.cache import MARKER, check_outside, default_cache_dir, prepare_once, reading_cache
+from dsl_tf.data.formats import cifar_fs, cub, tensorflow_datasets
 from dsl_tf.data.names import TFDS_PREFIX
-from dsl_tf.data.split import Split
+from dsl_tf.data.raw import RawSplit
+from dsl_tf.data.shards import shard_paths, shown_preparation, write_shards
+from dsl_tf.data.split import SPLITS, Split
 from dsl_tf.data.stored_images import StoredImages, fits_in_memory
 from dsl_tf.errors import UserError
 from dsl_tf.files import read_text
 
+_DEFAULT_SIZES = collections.defaultdict(lambda: 84, {"cifar_fs": 32})
+# The data sets that TensorFlow Datasets can download.
+_DOWNLOADABLE: dict[str, tuple[str, Callable[[None], dict[str, RawSplit]]]] = {
+    "cub": (cub.TFDS_NAME, cub.read_from_tfds),
+    "cifar_fs": (cifar_fs.TFDS_NAME, cifar_fs.read_from_tfds),
+}
 
-def prepare(dataset, data_dir=None, image_size=None, cache_dir=None, allow_partial=False, class_split=None):
-    """Prepares a data set, or finds that this was done before.
+
+def prepare(
+    dataset: str,
+    data_dir: str | os.PathLike[str] | None = None,
+    image_size: int | None = None,
+    cache_dir: str | os.PathLike[str] | None = None,
+    allow_partial: bool = False,
+    class_split: str | os.PathLike[str] | None = None,
+) -> pathlib.Path:
+    """Prepares a data set, unless this was done before; an interrupted call is resumed.
 
     Args:
         dataset: a named data set, or `tfds:` and the name of one of TensorFlow Datasets.
@@ -29,63 +48,104 @@ def prepare(dataset, data_dir=None, image_size=None, cache_dir=None, allow_parti
             changed. None for TensorFlow Datasets' own folder, for those data sets that it has.
         image_size: the side of the stored images, in pixels; None for 84 (CIFAR-FS 32).
         cache_dir: the folder to prepare it in; None for `default_cache_dir()`.
-        allow_partial: whether to accept fewer images than published, and to leave out unreadable ones.
+        allow_partial: whether to accept fewer images than published, and to skip unreadable ones.
         class_split: for `tfds:` data sets, the JSON file with the classes of each split.
 
     Returns:
         The folder of the prepared data set.
 
     Raises:
-        UserError: where files are missing, wrong or unreadable, or the cache folder cannot be written.
+        UserError: if files are missing, wrong or unreadable, or the cache folder cannot be written.
     """
-    if data_dir is not None and _is_prepared(data_dir):
+    if data_dir is not None and (pathlib.Path(data_dir) / MARKER).is_file():
         _check_dataset(dataset, data_dir, image_size)
         return pathlib.Path(data_dir)
     cache = pathlib.Path(cache_dir or default_cache_dir()).expanduser()
     check_outside(cache, data_dir)
-    if dataset.startswith(TFDS_PREFIX):
-        if class_split is None:
-            raise UserError(
-                f"--dataset={dataset} needs --class_split, a JSON file with the classes of train, val and test. "
-                "Received none."
-            )
-        builder_class, size = OtherTfds, image_size or 84
-        tfds_name = dataset.removeprefix(TFDS_PREFIX)
-    elif dataset not in BUILDERS:
+    if dataset.startswith(TFDS_PREFIX) and class_split is None:
         raise UserError(
-            f"--dataset={dataset} is read as it is. Data sets to prepare are {', '.join(BUILDERS)} and "
+            f"--dataset={dataset} needs --class_split, a JSON file with the classes of train, val and test. "
+            "Received none."
+        )
+    if not dataset.startswith(TFDS_PREFIX) and dataset not in recognition.FORMATS:
+        raise UserError(
+            f"--dataset={dataset} is read as it is. Data sets to prepare are {', '.join(recognition.FORMATS)} and "
             f"{TFDS_PREFIX}NAME."
         )
-    else:
-        builder_class, tfds_name, class_split = BUILDERS[dataset], None, None
-        size = image_size or builder_class.BUILDER_CONFIGS[0].image_size
-    key = _key(dataset, data_dir, allow_partial, class_split)
-    config = PreparationConfig(
-        name=f"{size}px-{key}",
-        description=f"Prepared from {data_dir or 'TensorFlow Datasets'}",
-        image_size=size,
-        allow_partial=allow_partial,
-        tfds_name=tfds_name,
-        class_split=class_split,
-    )
-    with unwritable_told(cache, "the prepared images (about 14 kB each at 84 pixels)"):
-        cache.mkdir(parents=True, exist_ok=True)
-        with _quiet():
-            builder = builder_class(config=config, data_dir=cache)
-        folder = pathlib.Path(builder.data_dir)
-        if folder.is_dir():
-            return folder
-        with lock(cache / f".{dataset.replace('/', '-')}-{config.name}.lock"):
-            # Asked again, for another process may have prepared it while the lock was waited for.
-            if not folder.is_dir():
-                builder.download_and_prepare(
-                    download_dir=cache / "downloads",
-                    download_config=tfds.download.DownloadConfig(manual_dir=data_dir, try_download_gcs=False),
-                )
+    size = image_size or _DEFAULT_SIZES[dataset]
+    name = re.sub(r"[^0-9A-Za-z_.-]", "-", dataset)
+    folder = cache / f"{name}-{size}px-{_key(dataset, data_dir, allow_partial, class_split)}"
+
+    def write() -> dict[str, Any]:
+        source, raw_splits = _read_source(dataset, data_dir, class_split)
+        print(f"{dataset}: found {source}{f' in {os.fspath(data_dir)!r}' if data_dir else ''}")
+        if dataset in recognition.FORMATS:
+            recognition.check_published(dataset, raw_splits, allow_partial)
+        splits = _write_splits(dataset, raw_splits, folder, size, allow_partial)
+        return {"dataset": dataset, "image_size": size, "source": source, "splits": splits}
+
+    prepare_once(folder, "the prepared images (4 to 14 kB each at 84 pixels)", write)
     return folder
 
 
-def load_prepared(folder, split):
+def _read_source(
+    dataset: str, data_dir: str | os.PathLike[str] | None, class_split: str | os.PathLike[str] | None
+) -> tuple[str, dict[str, RawSplit]]:
+    """Returns what was found, in a few words, and its splits."""
+    try:
+        if dataset.startswith(TFDS_PREFIX):
+            name = dataset.removeprefix(TFDS_PREFIX)
+            return _described(name), tensorflow_datasets.read_tfds(name, data_dir, class_split)
+        if data_dir is not None:
+            found = recognition.recognise(dataset, data_dir)
+            return found.description, found.read(pathlib.Path(data_dir))
+        if dataset in _DOWNLOADABLE:
+            name, read = _DOWNLOADABLE[dataset]
+            return _described(name), read(None)
+    # Not an error of the cache folder, which is being written.
+    except OSError as error:
+        raise UserError(f"The files of the data must be readable. Received: {error}. Check them.") from error
+    raise UserError(f"--dataset={dataset} needs --data_dir, the folder with its files. Received none.")
+
+
+def _described(tfds_name: str) -> str:
+    return f"{tfds_name} of TensorFlow Datasets"
+
+
+def _write_splits(
+    dataset: str, raw_splits: dict[str, RawSplit], folder: pathlib.Path, size: int, allow_partial: bool
+) -> dict[str, dict[str, Any]]:
+    """Writes the images; returns for each split its classes, labels and number of shards."""
+    advance = shown_preparation(sum(len(split.labels) for split in raw_splits.values()), size, folder)
+    descriptions: dict[str, dict[str, Any]] = {}
+    unreadable = []
+    for name, split in raw_splits.items():
+        shards = write_shards(split, shard_paths(folder, name, len(split.labels)), size, advance)
+        skipped = [entry for shard in shards for entry in shard.unreadable]
+        unreadable += [f"{image} ({reason})" for _, image, reason in skipped]
+        labels = np.delete(split.labels, [position for position, _, _ in skipped])
+        classes = split.class_names
+        if classes is None:
+            classes = tuple(f"{name} {label}" for label in range(int(split.labels.max()) + 1))
+        descriptions[name] = {"classes": list(classes), "labels": _run_lengths(labels), "shards": len(shards)}
+    if unreadable:
+        message = (
+            f"Every image of {dataset} must be readable. Received: {len(unreadable)} that are not, such as "
+            f"{' '.join(', '.join(unreadable[:3]).split())}."
+        )
+        if not allow_partial:
+            raise UserError(f"{message} Get these files again, or skip them with --allow_partial.")
+        logging.warning("%s They are skipped.", message)
+    return descriptions
+
+
+def _run_lengths(labels: np.ndarray) -> list[list[int]]:
+    """Labels as pairs of a label and how often it follows on itself: short if images lie class by class."""
+    starts = np.flatnonzero(np.diff(labels, prepend=-1))
+    return np.stack([labels[starts], np.diff(starts, append=len(labels))], axis=1).tolist()
+
+
+def load_prepared(folder: str | os.PathLike[str], split: str) -> Split:
     """Loads one split of a prepared data set; large ones stay encoded on disk.
 
     Args:
@@ -96,61 +156,63 @@ def load_prepared(folder, split):
         A `Split`.
 
     Raises:
-        UserError: where a file of the prepared data set is missing or damaged.
+        UserError: if a file of the prepared data set is missing or damaged.
     """
-    with _whole(folder):
-        check_features_file(pathlib.Path(folder) / "features.json")
-        info = tfds.builder_from_directory(folder).info
-        classes, runs = info.metadata["classes"], info.metadata["labels"][split]
-        splits = list(classes)
-        first = sum(classes[name] for name in splits[: splits.index(split)])
-        names = info.features["label"].names[first : first + classes[split]]
-        run_labels, run_lengths = np.array(runs, np.int64).reshape(-1, 2).T
-        images = StoredImages(info.splits[split].filepaths, info.features["image"].shape[0])
+    with _reading(folder):
+        description = _description(folder)
+        values = description["splits"][split]
+        paths = [pathlib.Path(folder) / f"{split}-{index:05}.tfrecord" for index in range(values["shards"])]
+        images = StoredImages(paths, description["image_size"])
+        run_labels, run_lengths = np.array(values["labels"], np.int64).reshape(-1, 2).T
         # Before the labels are spread out, which damaged lengths would fill the memory with. The sum is of Python's
         # integers, since NumPy's would wrap around.
-        if run_lengths.min(initial=0) < 0 or len(images) != sum(run_lengths.tolist()):
-            raise ValueError(f"{len(images)} images for {sum(run_lengths.tolist())} labels")
+        count = sum(run_lengths.tolist())
+        if run_lengths.min(initial=0) < 0 or len(images) != count:
+            raise ValueError(f"{len(images)} images for {count} labels")
         labels = np.repeat(run_labels, run_lengths)
+        names = tuple(map(str, values["classes"]))
         return Split(images[:] if fits_in_memory(images.shape) else images, labels, names)
 
 
-def prepared_splits(folder):
+def prepared_splits(folder: str | os.PathLike[str]) -> list[str]:
     """Returns the names of the splits of a prepared data set, in the order train, val, test.
 
     Raises:
-        UserError: where it is damaged.
+        UserError: if it is damaged.
     """
-    with _whole(folder):
-        return list(json.loads(read_text(pathlib.Path(folder) / "metadata.json"))["labels"])
+    with _reading(folder):
+        splits = _description(folder)["splits"]
+        return [name for name in SPLITS if name in splits]
 
 
-def _whole(folder):
-    return whole(f"{str(folder)!r} must be a whole prepared data set")
+def _description(folder: str | os.PathLike[str]) -> dict[str, Any]:
+    return json.loads(read_text(pathlib.Path(folder) / MARKER))
 
 
-def _is_prepared(folder):
-    folder = pathlib.Path(folder)
-    return all((folder / name).is_file() for name in ("dataset_info.json", "features.json", "metadata.json"))
+def _reading(folder: str | os.PathLike[str]) -> contextlib.AbstractContextManager[None]:
+    return reading_cache(f"{os.fspath(folder)!r} must be a complete prepared data set")
 
 
-def _check_dataset(dataset, folder, image_size):
-    with _whole(folder):
-        check_features_file(folder / "features.json")
-        info = tfds.builder_from_directory(folder).info
-        size = info.features["image"].shape[0]
-    expected = OtherTfds.name if dataset.startswith(TFDS_PREFIX) else dataset
-    if info.name != expected or image_size not in (None, size):
+def _check_dataset(dataset: str, folder: str | os.PathLike[str], image_size: int | None) -> None:
+    with _reading(folder):
+        description = _description(folder)
+        found, size = str(description["dataset"]), int(description["image_size"])
+    if found != dataset or image_size not in (None, size):
         raise UserError(
-            f"--data_dir={str(folder)!r} must be prepared for --dataset={dataset}"
-            f"{f' and --image_size={image_size}' if image_size else ''}. Received: {info.name!r} of {size} pixels. "
+            f"--data_dir={os.fspath(folder)!r} must be prepared for --dataset={dataset}"
+            f"{f' and --image_size={image_size}' if image_size else ''}. Received: {found!r} of {size} pixels. "
             "Give the folder with the original files."
         )
 
 
-def _key(dataset, data_dir, allow_partial, class_split):
+def _key(
+    dataset: str,
+    data_dir: str | os.PathLike[str] | None,
+    allow_partial: bool,
+    class_split: str | os.PathLike[str] | None,
+) -> str:
     """Eight digits that change with the source: its place, and the names, sizes and times of its first level."""
-    parts = [dataset, allow_partial]
+    parts: list[Any] = [dataset, allow_partial]
     if data_dir is not None:
         folder = pathlib.Path(data_dir).resolve()
         parts.append(str(folder))
@@ -164,7 +226,7 @@ def _key(dataset, data_dir, allow_partial, class_split):
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:8]
 
 
-def _size_and_time(entry):
+def _size_and_time(entry: os.DirEntry[str]) -> tuple[int, int] | None:
     # A link to itself, for one.
     try:
         if not entry.is_file():
@@ -173,14 +235,3 @@ def _size_and_time(entry):
     except OSError:
         return None
     return status.st_size, status.st_mtime_ns
-
-
-@contextlib.contextmanager
-def _quiet():
-    """Keeps back TensorFlow Datasets' warning that a configuration is none of the builder's own."""
-    verbosity = logging.get_verbosity()
-    logging.set_verbosity(logging.ERROR)
-    try:
-        yield
-    finally:
-        logging.set_verbosity(verbosity)

@@ -1,54 +1,62 @@
-"""Images written once into ArrayRecord shards, in bounded memory; an interrupted writing goes on where it stopped."""
+"""Encoded images in files of TFRecords, written in bounded memory; an interrupted call resumes after its last file.
+
+TensorFlow Datasets' `GeneratorBasedBuilder` is not used: it starts from the beginning after an interruption, encodes on
+one thread, and does not store where each record starts, which reading at random without Python needs. `as_data_source`
+reads from Python only.
+"""
 
 import concurrent.futures
 import dataclasses
 import itertools
 import json
 import os
+import pathlib
+from collections.abc import Callable, Iterator
 
-from array_record.python.array_record_module import ArrayRecordWriter
+import numpy as np
+import tensorflow as tf
 
-from dsl_tf.data.decoding import UnreadableImageError, encode_image
+from dsl_tf.data.decoding import UnreadableImageError
+from dsl_tf.data.encoding import encode_image
+from dsl_tf.data.raw import RawSplit
 from dsl_tf.errors import UserError
-from dsl_tf.files import write_text
+from dsl_tf.files import read_text, replacing, write_text
 from dsl_tf.progress import progress_bar
 
-# About 55 MB at 84×84 pixels: what an interruption costs, and few enough files for a network disk.
+# About 16 MB of JPEG at 84×84 pixels: what an interruption costs, and few enough files for a network disk.
 _IMAGES_PER_SHARD = 4096
 # As many undecoded images as wait in memory at once; photographs as they come from a camera may have megabytes.
 _IMAGES_PER_BLOCK = 128
 # More would gain little, since the disk is one.
 _MOST_THREADS = 32
-# One record a chunk: a random reader decompresses no neighbours.
-_WRITER_OPTIONS = "group_size:1"
 
 
 @dataclasses.dataclass(frozen=True)
 class Shard:
-    """A written shard.
+    """The index of a shard, which lies beside it as JSON.
 
     Args:
-        length: its number of images.
-        size: its bytes.
-        unreadable: of each image that was left out, the position in the split, the name and the reason.
+        size: the bytes of the shard.
+        lengths: the bytes of each image.
+        unreadable: of each image that was skipped, the position in the split, the name and the reason.
     """
 
-    length: int
     size: int
+    lengths: np.ndarray
     unreadable: tuple[tuple[int, str, str], ...]
 
 
-def shard_count(images):
-    """Returns into how many shards a number of images goes."""
-    return -(-images // _IMAGES_PER_SHARD)
+def shard_paths(folder: str | os.PathLike[str], name: str, images: int) -> list[pathlib.Path]:
+    """Returns the files into which a number of images of a split go."""
+    return [pathlib.Path(folder) / f"{name}-{i:05}.tfrecord" for i in range(-(-images // _IMAGES_PER_SHARD))]
 
 
-def shown_preparation(total, image_size, folder):
-    """Says what is prepared and where, and returns a function that moves a progress bar by a number of images."""
-    print(f"Preparing {total:,} images of {image_size}×{image_size} pixels in {str(folder)!r}")
+def shown_preparation(total: int, image_size: int, folder: str | os.PathLike[str]) -> Callable[[int], None]:
+    """Prints what is prepared and where, and returns a function that moves a progress bar by a number of images."""
+    print(f"Preparing {total:,} images of {image_size}×{image_size} pixels in {os.fspath(folder)!r}")
     progress, done = progress_bar(total, "image"), 0
 
-    def advance(images):
+    def advance(images: int) -> None:
         nonlocal done
         done += images
         progress.update(done)
@@ -56,87 +64,120 @@ def shown_preparation(total, image_size, folder):
     return advance
 
 
-def write_shards(raw_split, paths, image_size, serialize, advance):
-    """Writes the images of a split, those shards excepted that an earlier, interrupted call has written.
+def write_shards(
+    raw_split: RawSplit, paths: list[pathlib.Path], image_size: int, advance: Callable[[int], None]
+) -> list[Shard]:
+    """Writes the images of a split, except for the shards that an earlier, interrupted call has written.
 
     Args:
         raw_split: a `RawSplit`.
-        paths: the files to write, `shard_count` of them, in a folder that nothing else writes to.
+        paths: its `shard_paths`, in a folder that nothing else writes to.
         image_size: the side of the stored images, in pixels.
-        serialize: from (the position in the split, the bytes of a PNG file) to the bytes of a record.
         advance: called with the number of images done, again and again.
 
     Returns:
         A list of `Shard`.
 
     Raises:
-        OSError: where a file cannot be written.
+        OSError: if a file cannot be written.
         UserError: whatever the reader of the split raises.
     """
-    shards = [_read_journal(path) for path in paths]
+    shards = []
     count = len(raw_split.labels)
     with concurrent.futures.ThreadPoolExecutor(min(os.cpu_count() or 1, _MOST_THREADS)) as pool:
         images, position = None, 0
         for index, path in enumerate(paths):
             start = index * _IMAGES_PER_SHARD
             stop = min(start + _IMAGES_PER_SHARD, count)
-            if shards[index] is None:
+            shard = _written(path)
+            if shard is None:
                 if images is None or position != start:
                     images = raw_split.read(start)
-                shards[index] = _write_shard(path, images, start, stop, image_size, serialize, advance, pool)
+                shard = _write_shard(path, _encoded(images, start, stop, image_size, advance, pool))
                 position = stop
             else:
                 advance(stop - start)
+            shards.append(shard)
     return shards
 
 
-def _write_shard(path, images, start, stop, image_size, serialize, advance, pool):
-    beside = f"{path}.partial"
-    writer = ArrayRecordWriter(beside, _WRITER_OPTIONS)
-    unreadable = []
+def _encoded(
+    images: Iterator[tuple[str, pathlib.Path | bytes | np.ndarray]],
+    start: int,
+    stop: int,
+    image_size: int,
+    advance: Callable[[int], None],
+    pool: concurrent.futures.Executor,
+) -> Iterator[bytes | tuple[int, str, str]]:
+    """Goes through the images from `start` to `stop`: their bytes, or for one that is unreadable its entry."""
 
-    def encode(named_image):
-        name, image = named_image
+    def encode(position: int, name: str, image: pathlib.Path | bytes | np.ndarray) -> bytes | tuple[int, str, str]:
         try:
             return encode_image(image, image_size)
         except UnreadableImageError as error:
-            return name, str(error)
+            return position, name, str(error)
 
-    try:
-        for block_start in range(start, stop, _IMAGES_PER_BLOCK):
-            expected = min(_IMAGES_PER_BLOCK, stop - block_start)
+    for block_start in range(start, stop, _IMAGES_PER_BLOCK):
+        expected = min(_IMAGES_PER_BLOCK, stop - block_start)
+        try:
             block = list(itertools.islice(images, expected))
-            if len(block) < expected:
-                raise UserError(
-                    f"The data must have an image for each label. Received: {block_start + len(block)} images, then "
-                    f"none, and {stop} labels or more. Get the files anew."
-                )
-            for position, encoded in enumerate(pool.map(encode, block), start=block_start):
-                if isinstance(encoded, tuple):
-                    unreadable.append((position, *encoded))
-                else:
-                    writer.write(serialize(position, encoded))
-            advance(len(block))
-    finally:
-        writer.close()
-    shard = Shard(stop - start - len(unreadable), os.path.getsize(beside), tuple(unreadable))
-    os.replace(beside, path)
-    # After the shard itself: what has a journal is whole.
-    write_text(_journal(path), json.dumps(dataclasses.asdict(shard)))
+        except OSError as error:
+            raise UserError(f"The files of the data must be readable. Received: {error}. Check the disk.") from error
+        if len(block) < expected:
+            raise UserError(
+                f"The data must have an image for each label. Received: {block_start + len(block)} images, then none, "
+                f"and {stop} labels or more. Get the files anew."
+            )
+        yield from pool.map(encode, range(block_start, block_start + len(block)), *zip(*block, strict=True))
+        advance(len(block))
+
+
+def _write_shard(path: pathlib.Path, encoded: Iterator[bytes | tuple[int, str, str]]) -> Shard:
+    lengths, unreadable = [], []
+    try:
+        with replacing(path) as beside:
+            with tf.io.TFRecordWriter(os.fspath(beside)) as writer:
+                for image in encoded:
+                    if isinstance(image, tuple):
+                        unreadable.append(image)
+                    else:
+                        writer.write(image)
+                        lengths.append(len(image))
+            size = os.path.getsize(beside)
+    except tf.errors.OpError as error:
+        raise OSError(error.message) from error
+    # After the shard itself: a shard that has an index is whole.
+    values = {"size": size, "lengths": lengths, "unreadable": unreadable}
+    write_text(_index(path), json.dumps(values))
+    return Shard(size, np.array(lengths, np.int64), tuple(unreadable))
+
+
+def _index(path: str | os.PathLike[str]) -> pathlib.Path:
+    return pathlib.Path(path).with_suffix(".json")
+
+
+def read_index(path: str | os.PathLike[str]) -> Shard:
+    """Reads the index of a shard.
+
+    Raises:
+        OSError: if the shard or its index is missing.
+        ValueError: if they are damaged.
+    """
+    try:
+        values = json.loads(read_text(_index(path)))
+        unreadable = tuple((int(position), str(name), str(reason)) for position, name, reason in values["unreadable"])
+        shard = Shard(int(values["size"]), np.array(values["lengths"], np.int64).reshape(-1), unreadable)
+    except (TypeError, KeyError, OverflowError, RecursionError, UserError) as error:
+        raise ValueError(f"{os.fspath(_index(path))!r} is damaged") from error
+    if os.path.getsize(path) != shard.size:
+        raise ValueError(f"{os.fspath(path)!r} must have {shard.size:,} bytes, and has {os.path.getsize(path):,}")
     return shard
 
 
-def _journal(path):
-    return f"{path}.json"
-
-
-def _read_journal(path):
+def _written(path: pathlib.Path) -> Shard | None:
     try:
-        with open(_journal(path), encoding="utf-8") as file:
-            values = json.load(file)
-        # What could not be read may have been mended since.
-        if os.path.getsize(path) != values["size"] or values["unreadable"]:
-            return None
-        return Shard(values["length"], values["size"], ())
-    except (OSError, ValueError, KeyError, TypeError):
+        shard = read_index(path)
+    except (OSError, ValueError):
         return None
+    # An image that could not be read may have been repaired since.
+    return None if shard.unreadable else shard

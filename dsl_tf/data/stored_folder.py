@@ -1,25 +1,25 @@
-"""Image files of a user, encoded once into a cache folder where their pixels would fill the memory."""
+"""Image files of a user, encoded once into the cache if their pixels would fill the memory."""
 
 import hashlib
-import json
 import os
 import pathlib
+from collections.abc import Sequence
 
 import numpy as np
-import tensorflow as tf
 
-from dsl_tf.data.cache import check_outside, default_cache_dir, lock, unwritable_told, whole
+from dsl_tf.data.cache import check_outside, default_cache_dir, prepare_once, reading_cache
 from dsl_tf.data.raw import RawSplit
-from dsl_tf.data.shards import shard_count, shown_preparation, write_shards
+from dsl_tf.data.shards import read_index, shard_paths, shown_preparation, write_shards
 from dsl_tf.data.stored_images import StoredImages
-from dsl_tf.files import write_text
-
-# Written last: a folder that has it is whole.
-_INDEX = "index.json"
 
 
-def store_images(paths, image_size, data_dir, cache_dir=None):
-    """Encodes image files, or finds that this was done before; an interrupted call goes on where it stopped.
+def store_images(
+    paths: Sequence[str | os.PathLike[str]],
+    image_size: int,
+    data_dir: str | os.PathLike[str],
+    cache_dir: str | os.PathLike[str] | None = None,
+) -> tuple[StoredImages, dict[int, str]]:
+    """Encodes image files into the cache, unless this was done before; an interrupted call is resumed.
 
     Args:
         paths: the n files.
@@ -32,43 +32,32 @@ def store_images(paths, image_size, data_dir, cache_dir=None):
         of the others to the reason.
 
     Raises:
-        UserError: where the cache folder cannot be written, or what was written there is damaged.
+        UserError: if the cache folder cannot be written, or what was written there is damaged.
     """
     cache = pathlib.Path(cache_dir or default_cache_dir()).expanduser()
     check_outside(cache, data_dir)
     folder = cache / f"folder-{image_size}px-{_key(paths)}"
-    shard_paths = [str(folder / f"{index:05}.array_record") for index in range(shard_count(len(paths)))]
-    index = folder / _INDEX
-    with unwritable_told(cache, f"the images of {str(data_dir)!r}, which would fill the memory"):
-        folder.mkdir(parents=True, exist_ok=True)
-        if not index.is_file():
-            with lock(folder / ".lock"):
-                # Asked again, for another process may have written it while the lock was waited for.
-                if not index.is_file():
-                    write_text(index, json.dumps(_write(paths, shard_paths, image_size)))
-    with whole(f"{str(folder)!r} must hold the images of {str(data_dir)!r}"):
-        reasons = {int(position): str(reason) for position, reason in json.loads(index.read_text("utf-8")).items()}
-        images = StoredImages(shard_paths, image_size)
+    files = shard_paths(folder, "images", len(paths))
+
+    def write() -> dict[str, int]:
+        split = RawSplit(None, np.zeros(len(paths), np.int32), lambda start: map(_named, paths[start:]))
+        write_shards(split, files, image_size, shown_preparation(len(paths), image_size, folder))
+        return {"files": len(paths)}
+
+    prepare_once(folder, f"the images of {str(data_dir)!r}, which would fill the memory", write)
+    with reading_cache(f"{str(folder)!r} must hold the images of {str(data_dir)!r}"):
+        reasons = {position: reason for file in files for position, _, reason in read_index(file).unreadable}
+        images = StoredImages(files, image_size)
         if len(images) + len(reasons) != len(paths):
             raise ValueError(f"{len(images)} images for {len(paths) - len(reasons)} files")
     return images, reasons
 
 
-def _write(paths, shard_paths, image_size):
-    """Writes the shards; returns the reasons of the files that were left out, by position."""
-    advance = shown_preparation(len(paths), image_size, os.path.dirname(shard_paths[0]))
-    labels = np.zeros(len(paths), np.int32)
-    split = RawSplit(None, labels, lambda start: ((path, path) for path in paths[start:]))
-    shards = write_shards(split, shard_paths, image_size, _serialize, advance)
-    return {position: reason for shard in shards for position, _, reason in shard.unreadable}
+def _named(path: str | os.PathLike[str]) -> tuple[str, pathlib.Path]:
+    return os.fspath(path), pathlib.Path(path)
 
 
-def _serialize(_position, png):
-    image = tf.train.Feature(bytes_list=tf.train.BytesList(value=[png]))
-    return tf.train.Example(features=tf.train.Features(feature={"image": image})).SerializeToString()
-
-
-def _key(paths):
+def _key(paths: Sequence[str | os.PathLike[str]]) -> str:
     """Sixteen digits that change with the places, sizes and times of the files."""
     digest = hashlib.blake2b(digest_size=8)
     for path in paths:

@@ -1,23 +1,25 @@
 """Images that stay encoded on disk and are read by position, as an array is."""
 
-import concurrent.futures
+import contextlib
 import hashlib
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import tensorflow as tf
-from array_record.python.array_record_data_source import ArrayRecordDataSource
 
-from dsl_tf.data.cache import whole
-from dsl_tf.data.decoding import decode_png
+from dsl_tf.data.cache import damaged
+from dsl_tf.data.encoding import decode
+from dsl_tf.data.shards import read_index
 
-_FEATURES = {"image": tf.io.FixedLenFeature([], tf.string)}
 # Decoded images of a split up to here are held in memory: mini-ImageNet's 38,400 are 0.8 GB.
 _IN_MEMORY_BYTES = 2**30
-# Decoding leaves Python's lock, and more threads than this wait for it again.
-_MOST_THREADS = 16
+# A TFRecord: 8 bytes of length, 4 of checksum, the content, 4 of checksum.
+_RECORD_HEADER, _RECORD_FOOTER = 12, 4
+# Most images need one read of the system, and the next ones are rarely wanted.
+_READ_BYTES = 16_384
+_IMAGES_AT_ONCE = 256
 
 
 def fits_in_memory(shape: tuple[int, ...]) -> bool:
@@ -26,10 +28,10 @@ def fits_in_memory(shape: tuple[int, ...]) -> bool:
 
 
 class StoredImages:
-    """The PNG images of ArrayRecord files; indexing with integers or a slice reads and decodes them.
+    """The encoded images of shards; indexing with integers or a slice reads and decodes them.
 
     Args:
-        paths: the files, with serialised `tf.train.Example`s that have a feature `image`.
+        paths: the files that `write_shards` wrote.
         image_size: the side of the images, in pixels.
         rows: the positions in the files that count, integers `[n]`; None for all.
     """
@@ -41,8 +43,10 @@ class StoredImages:
         self, paths: Sequence[str | os.PathLike[str]], image_size: int, rows: np.ndarray | None = None
     ) -> None:
         self._paths = [os.fspath(path) for path in paths]
-        self._source = ArrayRecordDataSource(self._paths)
-        self._rows = np.arange(len(self._source)) if rows is None else rows
+        lengths = [read_index(path).lengths for path in self._paths]
+        self._shards = np.repeat(np.arange(len(lengths)), [len(of_shard) for of_shard in lengths])
+        self._offsets = np.concatenate([[], *map(_offsets, lengths)]).astype(np.int64)
+        self._rows = np.arange(len(self._offsets)) if rows is None else rows
         self.shape = (len(self._rows), image_size, image_size, 3)
 
     def __len__(self) -> int:
@@ -50,26 +54,36 @@ class StoredImages:
 
     def __getitem__(self, index: int | slice | np.ndarray) -> np.ndarray:
         positions = np.arange(len(self))[index]
-        encoded = self.encoded(np.atleast_1d(positions))
-        images = np.empty((len(encoded), *self.shape[1:]), self.dtype)
-        threads = min(os.cpu_count() or 1, _MOST_THREADS)
-        with self._whole(), concurrent.futures.ThreadPoolExecutor(threads) as pool:
-            for row, image in enumerate(pool.map(decode_png, encoded)):
-                images[row] = image
+        images = np.empty((np.size(positions), *self.shape[1:]), self.dtype)
+        for start, block in zip(range(0, len(images), _IMAGES_AT_ONCE), self._blocks(positions), strict=True):
+            images[start : start + len(block)] = block
         return images if np.ndim(positions) else images[0]
 
-    def encoded(self, positions: np.ndarray) -> np.ndarray:
-        """Returns the bytes of the PNG files at positions, an array of objects `[n]`.
+    def _blocks(self, positions: np.ndarray) -> Iterator[np.ndarray]:
+        """Goes through images, in blocks of which several are decoded at once."""
+        with tf.device("CPU"):
+            read = self.reader()
+            indices = tf.data.Dataset.from_tensor_slices(np.atleast_1d(positions)).batch(_IMAGES_AT_ONCE)
+            blocks = indices.map(read, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+        with reading(self):
+            yield from blocks.as_numpy_iterator()
 
-        Raises:
-            UserError: where a file is damaged.
-        """
-        if not len(positions):
-            return np.array([], dtype=object)
-        rows = self._rows[positions].tolist()
-        # Here and not on a GPU: strings live on the CPU.
-        with self._whole(), tf.device("CPU"):
-            return tf.io.parse_example(self._source.__getitems__(rows), _FEATURES)["image"].numpy()
+    def reader(self) -> Callable[[tf.Tensor], tf.Tensor]:
+        """Returns a function from positions, integers `[n]`, to decoded images, made of TensorFlow's operations."""
+        paths = tf.constant(self._paths)
+        shards = tf.constant(self._shards[self._rows])
+        offsets = tf.constant(self._offsets[self._rows])
+
+        def read(position: tf.Tensor) -> tf.Tensor:
+            encoded = _record(tf.gather(paths, shards[position]), offsets[position])
+            return tf.ensure_shape(decode(encoded), self.shape[1:])
+
+        image = tf.TensorSpec(self.shape[1:], tf.uint8)
+        return lambda positions: tf.map_fn(read, positions, fn_output_signature=image)
+
+    def folder(self) -> str:
+        """Returns the folder of the files."""
+        return os.path.dirname(self._paths[0])
 
     def fingerprint(self) -> str:
         """Returns hexadecimal digits that change with the files, by name, size and time, and with the positions."""
@@ -83,5 +97,32 @@ class StoredImages:
         """Returns the images at positions, still on disk."""
         return StoredImages(self._paths, self.shape[1], self._rows[positions])
 
-    def _whole(self):
-        return whole(f"The prepared images in {os.path.dirname(self._paths[0])!r} must be whole")
+
+@contextlib.contextmanager
+def reading(images: np.ndarray | StoredImages) -> Iterator[None]:
+    """Reports in one line files that were damaged after they were opened; for an array it does nothing.
+
+    Raises:
+        UserError: if TensorFlow cannot read the images.
+    """
+    try:
+        yield
+    except tf.errors.OpError as error:
+        if not isinstance(images, StoredImages) or isinstance(error, tf.errors.ResourceExhaustedError):
+            raise
+        raise damaged(f"The prepared images in {images.folder()!r} must be complete", error) from error
+
+
+def _offsets(lengths: np.ndarray) -> np.ndarray:
+    records = lengths + _RECORD_HEADER + _RECORD_FOOTER
+    return np.cumsum(records) - records
+
+
+def _record(path: tf.Tensor, offset: tf.Tensor) -> tf.Tensor:
+    """Reads one record of a file: TensorFlow has no operation for it but the first element of a data set."""
+    records = tf.raw_ops.TFRecordDatasetV2(
+        filenames=path[None], compression_type="", buffer_size=_READ_BYTES, byte_offsets=offset[None]
+    )
+    scalar = {"output_types": [tf.string], "output_shapes": [[]]}
+    first = tf.raw_ops.TakeDataset(input_dataset=records, count=1, **scalar)
+    return tf.raw_ops.DatasetToSingleElement(dataset=first, **scalar)[0]

@@ -2,7 +2,6 @@
 
 import collections
 import math
-import re
 import time
 
 import tensorflow as tf
@@ -10,6 +9,7 @@ import tensorflow as tf
 from dsl_tf import distribution, evaluation
 from dsl_tf.data.balanced import steps_per_epoch
 from dsl_tf.data.pipeline import training_batches
+from dsl_tf.data.stored_images import reading
 from dsl_tf.errors import UserError
 from dsl_tf.progress import progress_bar
 from dsl_tf.runs import directory as run_directory
@@ -54,22 +54,6 @@ def _validate(configuration, parts, split):
         scores = evaluation.subspace_scores(features, split.labels, tf.convert_to_tensor(parts.classifier.kernel))
         values.update({f"val_discriminant_score_{name}": score for name, score in scores.items()})
     return values
-
-
-def next_batch(batches):
-    """Returns the next of `training_batches`.
-
-    Raises:
-        UserError: where the images on disk cannot be read.
-    """
-    try:
-        return next(batches)
-    except tf.errors.OpError as error:
-        # tf.data hands on what its generator raises as a text alone.
-        told = re.search(r"\bUserError: (.+)", str(error))
-        if told is None:
-            raise
-        raise UserError(told[1]) from None
 
 
 def _diverged(names, epoch, step, learning_rate):
@@ -182,7 +166,8 @@ def run_epochs(configuration, parts, training_step, splits, directory, checkpoin
         while True:
             if not epoch_ends:
                 try:
-                    batch = next_batch(batches)
+                    with reading(train.images):
+                        batch = next(batches)
                     if decomposition_every > 1 and step % decomposition_every == 0:
                         parts.loss.refresh()
                     if workers:

@@ -5,6 +5,7 @@ import subprocess
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from dsl_tf.data import cache
 from dsl_tf.data.stored_folder import store_images
@@ -58,8 +59,7 @@ def test_a_full_disk_is_named_with_what_it_needs_room_for(tmp_path):
         images.mkdir()
         random = np.random.default_rng(0)
         for number in range(20):
-            header = b"P6 64 64 255\n"
-            (images / f"{number}.ppm").write_bytes(header + random.integers(0, 256, 64 * 64 * 3, np.uint8).tobytes())
+            Image.fromarray(random.integers(0, 256, (64, 64, 3), np.uint8)).save(images / f"{number}.bmp")
         with pytest.raises(UserError) as error:
             store_images(sorted(images.iterdir()), 64, images, disk)
         assert f"--cache_dir={os.fspath(disk)!r}" in str(error.value) and "\n" not in str(error.value)
@@ -68,6 +68,6 @@ def test_a_full_disk_is_named_with_what_it_needs_room_for(tmp_path):
 
 
 def test_a_file_elsewhere_is_not_blamed_on_the_cache(tmp_path):
-    with pytest.raises(UserError) as error, cache.unwritable_told(tmp_path / "cache", "images"):
-        (tmp_path / "data.bin").read_bytes()
+    with pytest.raises(UserError) as error:
+        cache.prepare_once(tmp_path / "cache" / "data", "images", (tmp_path / "data.bin").read_bytes)
     assert "data.bin" in str(error.value) and "--cache_dir" not in str(error.value)

@@ -1,18 +1,14 @@
 """The training input."""
 
-import io
-
 import numpy as np
 import pytest
 import tensorflow as tf
-from array_record.python.array_record_module import ArrayRecordWriter
-from PIL import Image
 
 from dsl_tf.data.balanced import BalancedBatches
 from dsl_tf.data.pipeline import training_batches
 from dsl_tf.data.split import Split
-from dsl_tf.data.stored_images import StoredImages
 from dsl_tf.errors import UserError
+from tests.images import stored
 
 PLAIN = {"crop": "none", "flip": False}
 AUGMENTED = [
@@ -146,17 +142,8 @@ def test_an_unknown_crop_is_an_error_at_once():
 @pytest.mark.parametrize("settings", [PLAIN, *AUGMENTED])
 def test_images_on_disk_come_as_those_in_memory_do(tmp_path, settings):
     split = noise_split()
-    path = tmp_path / "images.array_record"
-    writer = ArrayRecordWriter(str(path), "group_size:1")
-    for image in split.images:
-        png = io.BytesIO()
-        Image.fromarray(image).save(png, "PNG")
-        value = tf.train.Feature(bytes_list=tf.train.BytesList(value=[png.getvalue()]))
-        example = tf.train.Example(features=tf.train.Features(feature={"image": value}))
-        writer.write(example.SerializeToString())
-    writer.close()
-    stored = Split(StoredImages([path], 16), split.labels, split.class_names)
-    received = training_batches(stored, 3, 4, seed=5, start_step=2, **settings)
+    stored_split = Split(stored(tmp_path, split.images), split.labels, split.class_names)
+    received = training_batches(stored_split, 3, 4, seed=5, start_step=2, **settings)
     expected = training_batches(split, 3, 4, seed=5, start_step=2, **settings)
     assert received.element_spec[0].shape[1:] == (16, 16, 3)
     assert_equal_batches(take(received, 6), take(expected, 6))

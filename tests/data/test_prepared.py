@@ -1,4 +1,3 @@
-import importlib.util
 import json
 import os
 import pathlib
@@ -11,9 +10,8 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
-from dsl_tf.data import builders, open_splits, prepared, shards, stored_images
+from dsl_tf.data import open_splits, prepared, shards, stored_images
 from dsl_tf.data.class_lists import class_list
-from dsl_tf.data.raw import RawSplit
 from dsl_tf.data.stored_images import StoredImages
 from dsl_tf.errors import UserError
 from tests.images import CIFAR_FS_IMAGES_PER_CLASS, noise_image, write_cifar_fs
@@ -75,7 +73,7 @@ def test_the_original_files_are_not_touched_and_preparation_happens_once(origina
     assert "Preparing" not in capsys.readouterr().out
     assert files_below(tmp_path) == after
     assert files_below(original) == before
-    assert not [path for path in after if "partial" in path.name or "incomplete" in path.name]
+    assert not [path for path in after if "partial" in path.name]
 
 
 def test_a_split_too_large_for_memory_stays_on_disk(options, monkeypatch):
@@ -105,7 +103,7 @@ def test_another_size_or_another_source_is_prepared_for_itself(options, source, 
 def test_fewer_images_than_published_are_an_error_that_leaves_nothing(original, tmp_path):
     with pytest.raises(UserError, match="38,400 images.*Received: 192.*--allow_partial"):
         open_splits("cifar_fs", data_dir=original, cache_dir=tmp_path)
-    assert not list(tmp_path.rglob("*.array_record*")) and not list(tmp_path.rglob("dataset_info.json"))
+    assert not list(tmp_path.rglob("*.tfrecord")) and not list(tmp_path.rglob("prepared.json"))
 
 
 @pytest.mark.parametrize("inside", ["", "cache"])
@@ -150,11 +148,11 @@ def wait_for(condition, process):
 def test_a_killed_preparation_goes_on_where_it_stopped(original, tmp_path, monkeypatch):
     monkeypatch.setattr(shards, "_IMAGES_PER_SHARD", 20)
     process = prepare_in_another_process(original, tmp_path)
-    wait_for(lambda: len(list(tmp_path.rglob(".partial-*/[!.]*.json"))) >= 3, process)
+    wait_for(lambda: len(list(tmp_path.rglob("*-0*.json"))) >= 3, process)
     process.send_signal(signal.SIGKILL)
     process.communicate()
-    kept = {path.name: path.stat().st_mtime_ns for path in tmp_path.rglob(".partial-*/*.array_record-*-of-?????")}
-    assert not list(tmp_path.rglob("dataset_info.json"))
+    kept = {path.name: path.stat().st_mtime_ns for path in tmp_path.rglob("*-0*.json")}
+    assert not list(tmp_path.rglob("prepared.json"))
     if not kept:
         pytest.skip("The process was done before it could be killed.")
     options = {"data_dir": original, "cache_dir": tmp_path, "allow_partial": True}
@@ -162,7 +160,6 @@ def test_a_killed_preparation_goes_on_where_it_stopped(original, tmp_path, monke
     assert_whole(open_splits("cifar_fs", **options))
     journaled = [name for name, time in kept.items() if (folder / name).stat().st_mtime_ns == time]
     assert len(journaled) >= 3
-    assert not list(tmp_path.rglob(".partial-*"))
 
 
 def test_two_processes_prepare_it_once(original, tmp_path):
@@ -175,88 +172,36 @@ def test_two_processes_prepare_it_once(original, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "damage", ["shard gone", "shard cut", "metadata cut", "no labels", "too many labels", "info cut", "features cut"]
+    "damage",
+    ["shard gone", "shard cut", "index gone", "description cut", "no labels", "too many labels", "wrong labels"],
 )
 def test_a_damaged_prepared_data_set_is_an_error(options, tmp_path, damage):
     folder = tmp_path / "copy"
     subprocess.run(["cp", "-r", prepared.prepare("cifar_fs", **options), folder], check=True)
-    shard = next(folder.glob("*train*"))
+    shard, description = next(folder.glob("train*.tfrecord")), json.loads((folder / "prepared.json").read_text())
     if damage == "shard gone":
         shard.unlink()
+    elif damage == "index gone":
+        shard.with_suffix(".json").unlink()
     elif damage == "shard cut":
         shard.write_bytes(shard.read_bytes()[:1000])
     elif damage == "too many labels":
         # No memory would hold them, and NumPy's sum of them is 0.
-        lengths = [[0, 2**62], [1, 2**62], [2, 2**62], [3, 2**62]]
-        (folder / "metadata.json").write_text(json.dumps({"classes": {"train": 64}, "labels": {"train": lengths}}))
+        description["splits"]["train"]["labels"] = [[0, 2**62], [1, 2**62], [2, 2**62], [3, 2**62]]
+    elif damage == "wrong labels":
+        description["splits"]["train"]["labels"] = [[99, 192]]
     elif damage == "no labels":
-        (folder / "metadata.json").write_text(json.dumps({"classes": {"train": 64}}))
-    else:
-        name = {"metadata cut": "metadata", "info cut": "dataset_info", "features cut": "features"}[damage]
-        path = folder / f"{name}.json"
-        path.write_text(path.read_text()[:-10])
-    with pytest.raises(UserError, match="whole prepared data set") as error:
+        del description["splits"]["train"]["labels"]
+    cut = -10 if damage == "description cut" else None
+    (folder / "prepared.json").write_text(json.dumps(description)[:cut])
+    with pytest.raises(UserError, match="complete prepared data set") as error:
         open_splits("cifar_fs", data_dir=folder)["train"]()
     assert "\n" not in str(error.value)
-
-
-def test_no_module_that_a_prepared_data_set_names_is_imported(options, tmp_path, monkeypatch):
-    folder = tmp_path / "copy"
-    subprocess.run(["cp", "-r", prepared.prepare("cifar_fs", **options), folder], check=True)
-    (tmp_path / "named_module.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
-    monkeypatch.syspath_prepend(tmp_path)
-    path = folder / "features.json"
-    path.write_text(path.read_text().replace("tensorflow_datasets.core.features.image_feature.Image", "named_module.A"))
-    for split in ("train", "val"):
-        with pytest.raises(UserError, match="features of TFDS's own"):
-            open_splits("cifar_fs", data_dir=folder)
-        with pytest.raises(UserError, match="features of TFDS's own"):
-            prepared.load_prepared(folder, split)
-    assert not (tmp_path / "ran").exists()
 
 
 def test_a_link_to_itself_beside_the_data_is_passed_over(source, options, tmp_path):
     (source / "loop").symlink_to("loop")
     assert_whole(open_splits("cifar_fs", **{**options, "data_dir": source, "cache_dir": tmp_path / "cache"}))
-
-
-def test_class_names_that_would_shift_the_labels():
-    def checked(names):
-        return builders._checked_names({"train": builders._class_names("train", RawSplit(names, None, None))})
-
-    # TensorFlow Datasets keeps one name in a line.
-    assert checked(("a\nb", " c  ", "d")) == ["a b", "c", "d"]
-    for names in (("a", " a"), ("a", "\n"), ("a", "\ud800")):
-        with pytest.raises(UserError, match="different names in Unicode"):
-            checked(names)
-
-
-def test_it_is_a_builder_of_tensorflow_datasets(original, tmp_path):
-    config = builders.PreparationConfig(name="partial", image_size=32, allow_partial=True)
-    builder = tfds.builder("cifar_fs", config=config, data_dir=tmp_path)
-    builder.download_and_prepare(download_config=tfds.download.DownloadConfig(manual_dir=original))
-    folder = tmp_path / "cifar_fs" / "partial" / "1.0.0"
-    assert_whole(open_splits("cifar_fs", data_dir=folder))
-    info = tfds.builder_from_directory(folder).info
-    assert {name: split.num_examples for name, split in info.splits.items()} == {"train": 192, "val": 48, "test": 60}
-    source = tfds.builder("cifar_fs", config=config, data_dir=tmp_path).as_data_source("val")
-    assert len(source) == 48
-    assert info.features["label"].int2str(source[3]["label"]) == "beetle"
-    np.testing.assert_array_equal(source[3]["image"], noise_image("beetle", 0))
-
-
-def test_there_is_no_other_file_format(tmp_path):
-    with pytest.raises(ValueError, match="'array_record'. Received: 'tfrecord'"):
-        builders.CifarFs(file_format="tfrecord", data_dir=tmp_path)
-
-
-@pytest.mark.skipif(importlib.util.find_spec("apache_beam") is None, reason="The tfds command needs apache-beam.")
-def test_the_tfds_command_builds_it(original, tmp_path):
-    command = ["tfds", "build", "cifar_fs", "--imports=dsl_tf.data.builders", f"--data_dir={tmp_path}"]
-    ran = subprocess.run([*command, f"--manual_dir={original}"], capture_output=True, text=True)
-    # The command is found, and reads the folder; there is no flag of its own for partial data.
-    assert "The train split of cifar_fs must have 38,400 images" in ran.stderr
-    assert not list(tmp_path.rglob("dataset_info.json"))
 
 
 def test_any_tfds_data_set_is_divided_by_a_file(tmp_path):

@@ -111,7 +111,9 @@ def test_an_interrupted_writing_goes_on_where_it_stopped(data_dir, tmp_path, mon
     np.testing.assert_array_equal(interrupted.images[:], load(data_dir, tmp_path / "whole").images[:])
 
 
-@pytest.mark.parametrize("name", ["00000.array_record", "00002.array_record", "index.json"])
+@pytest.mark.parametrize(
+    "name", ["images-00000.tfrecord", "images-00002.tfrecord", "images-00001.json", "prepared.json"]
+)
 @pytest.mark.parametrize(
     "damage",
     [
@@ -130,8 +132,8 @@ def test_damage_is_told_in_one_line_and_mended_by_deleting(data_dir, tmp_path, n
         shutil.rmtree(cached(tmp_path / "cache"))
         images = load(data_dir, tmp_path / "cache").images[:]
     else:
-        # Without the index, what is there is not taken for whole.
-        assert name == "index.json"
+        # Without it, or with other content, the shards count.
+        assert name == "prepared.json"
     np.testing.assert_array_equal(images, whole)
 
 

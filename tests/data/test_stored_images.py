@@ -1,16 +1,13 @@
-import io
-
 import numpy as np
 import pytest
 import tensorflow as tf
-from array_record.python.array_record_module import ArrayRecordWriter
-from PIL import Image
 
+from dsl_tf.data import shards, stored_images
 from dsl_tf.data.pipeline import training_batches
 from dsl_tf.data.split import Split
-from dsl_tf.data.stored_images import StoredImages
+from dsl_tf.data.stored_images import StoredImages, reading
 from dsl_tf.errors import UserError
-from dsl_tf.training.loop import next_batch
+from tests import images
 
 COUNT, SIZE = 23, 6
 
@@ -21,27 +18,16 @@ def pixels():
 
 
 @pytest.fixture(scope="module")
-def paths(pixels, tmp_path_factory):
-    """Three files of `tf.train.Example`s with a PNG file each."""
-    folder = tmp_path_factory.mktemp("stored")
-    found = []
-    for index, part in enumerate(np.array_split(np.arange(COUNT), 3)):
-        found.append(folder / f"{index}.array_record")
-        writer = ArrayRecordWriter(str(found[-1]), "group_size:1")
-        for position in part:
-            png = io.BytesIO()
-            Image.fromarray(pixels[position]).save(png, "PNG")
-            image = tf.train.Feature(bytes_list=tf.train.BytesList(value=[png.getvalue()]))
-            label = tf.train.Feature(int64_list=tf.train.Int64List(value=[position]))
-            features = tf.train.Features(feature={"image": image, "label": label})
-            writer.write(tf.train.Example(features=features).SerializeToString())
-        writer.close()
-    return found
+def stored(pixels, tmp_path_factory):
+    """Three files of images."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(shards, "_IMAGES_PER_SHARD", 8)
+        return images.stored(tmp_path_factory.mktemp("stored"), pixels)
 
 
-@pytest.fixture
-def stored(paths):
-    return StoredImages(paths, SIZE)
+@pytest.fixture(autouse=True)
+def small_blocks(monkeypatch):
+    monkeypatch.setattr(stored_images, "_IMAGES_AT_ONCE", 5)
 
 
 INDICES = [
@@ -83,40 +69,33 @@ def test_taken_images_are_those_at_the_positions(stored, pixels):
     np.testing.assert_array_equal(taken.take(np.array([2, 0]))[:], pixels[[17, 5]])
 
 
-def test_encoded_images_are_the_files(stored, pixels):
-    for position, png in zip([2, 9], stored.encoded(np.array([2, 9])), strict=True):
-        np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(png))), pixels[position])
-
-
 def test_a_split_keeps_them_on_disk(stored):
     split = Split(stored, np.arange(COUNT), tuple(map(str, range(COUNT))))
     assert split.images is stored
 
 
-def test_damaged_images_are_whole_or_told_in_one_line(paths, pixels, tmp_path):
-    whole = paths[0].read_bytes()
-    count = len(np.array_split(np.arange(COUNT), 3)[0])
+def test_damaged_images_are_those_of_before_or_reported_in_one_line(pixels, tmp_path):
+    images.stored(tmp_path, pixels)
+    (path,) = tmp_path.glob("*.tfrecord")
+    content = path.read_bytes()
     random = np.random.default_rng(0)
-    # Most of a small file is padding.
-    filled = np.flatnonzero(np.frombuffer(whole, np.uint8))
-    told = 0
-    for _ in range(40):
-        content = bytearray(whole)
-        content[random.choice(filled)] ^= 1 << random.integers(8)
-        # array_record keeps what it knows of a file by its name.
-        path = tmp_path / f"{told}-{random.integers(2**40)}.array_record"
-        path.write_bytes(content)
-        try:
-            stored = StoredImages([path], SIZE)
-        except (RuntimeError, ValueError):
-            # The index of the file, which `load_prepared` tells.
-            continue
-        try:
-            np.testing.assert_array_equal(stored[:], pixels[:count])
-        except UserError as error:
-            assert "must be whole" in str(error) and "\n" not in str(error)
-            told += 1
-    assert told > 5
+    for position in random.choice(len(content), 12, replace=False):
+        damaged = bytearray(content)
+        damaged[position] ^= 1 << random.integers(8)
+        path.write_bytes(damaged)
+        # Each record has a checksum.
+        with pytest.raises(UserError, match="must be complete") as error:
+            StoredImages([path], SIZE)[:]
+        assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("index", ["", "[]", "{}", '{"size": 1, "lengths": [1], "unreadable": []}', "[" * 200_000])
+def test_a_damaged_index_is_a_value_error(pixels, tmp_path, index):
+    images.stored(tmp_path, pixels)
+    (path,) = tmp_path.glob("*.tfrecord")
+    path.with_suffix(".json").write_text(index)
+    with pytest.raises(ValueError):
+        StoredImages([path], SIZE)
 
 
 def test_a_split_on_disk_has_the_fingerprint_of_its_pixels_in_memory(stored, pixels):
@@ -132,16 +111,20 @@ def test_a_split_on_disk_has_the_fingerprint_of_its_pixels_in_memory(stored, pix
     assert len({split.fingerprint(), *(other.fingerprint() for other in others)}) == 4
 
 
-def test_a_file_damaged_while_training_is_an_error_of_one_line(paths, tmp_path):
-    copy = tmp_path / "damaged.array_record"
-    content = bytearray(paths[0].read_bytes())
-    copy.write_bytes(content)
-    images = StoredImages([copy], SIZE)
-    split = Split(images, np.arange(len(images)) % 2, ("ant", "bee"))
-    content[len(content) // 4 :] = bytes(len(content) - len(content) // 4)
-    copy.write_bytes(content)
-    batches = iter(training_batches(split, 2, 3, seed=0))
-    with pytest.raises(UserError, match="prepared images in .* must be whole.*the next run prepares it anew") as error:
-        for _ in range(5):
-            next_batch(batches)
-    assert "\n" not in str(error.value)
+def test_a_file_damaged_while_training_is_an_error_of_one_line(pixels, tmp_path):
+    found = images.stored(tmp_path, pixels)
+    split = Split(found, np.arange(COUNT) % 2, ("ant", "bee"))
+    (path,) = tmp_path.glob("*.tfrecord")
+    content = path.read_bytes()
+    for damaged in (content[: len(content) // 4] + bytes(len(content) - len(content) // 4), content[:1000], None):
+        path.unlink() if damaged is None else path.write_bytes(damaged)
+        batches = training_batches(split, 2, 3, seed=0).take(9)
+        expected = "prepared images in .* must be complete.*the next run"
+        with pytest.raises(UserError, match=expected) as error, reading(found):
+            list(batches)
+        assert "\n" not in str(error.value)
+
+
+def test_errors_of_images_in_memory_are_left_alone(pixels):
+    with pytest.raises(tf.errors.InvalidArgumentError), reading(pixels):
+        tf.debugging.Assert(False, ["no file"])
