@@ -147,7 +147,7 @@ def gather(runs: Iterable[Run]) -> tuple[Candidate, ...]:
     for run in runs:
         configuration = run.configuration
         assert configuration
-        key = (data_key(run), run.backbone, loss_key(configuration), tuple(settings(configuration).items()))
+        key = (data_key(run), run.particulars, loss_key(configuration), tuple(settings(configuration).items()))
         groups.setdefault(key, {}).setdefault(configuration.seed, []).append(run)
     candidates = []
     for seeds in groups.values():
@@ -163,7 +163,7 @@ def variants(candidates: Iterable[Candidate]) -> list[tuple[Candidate, ...]]:
     for candidate in candidates:
         configuration = candidate.configuration
         others = tuple(item for item in settings(configuration).items() if item[0] not in ("ways", "shots"))
-        key = (configuration.ways * configuration.shots, candidate.runs[0].backbone, others)
+        key = (configuration.ways * configuration.shots, candidate.runs[0].particulars, others)
         groups.setdefault(key, []).append(candidate)
     return [tuple(group) for group in groups.values()]
 
@@ -178,13 +178,12 @@ def labels(candidates: Sequence[Candidate]) -> list[str]:
     """Names candidates on the same data so that no two are called the same.
 
     Returns:
-        For each its loss, the settings in which it differs from others with the same loss, a backbone of the user's own
+        For each its loss, the settings in which it differs from others with the same loss, what its flags do not tell
         and, if that leaves two alike, the directory.
     """
     names = titles([candidate.configuration for candidate in candidates])
     for index, candidate in enumerate(candidates):
-        if candidate.runs[0].backbone:
-            names[index] += f" on {candidate.runs[0].backbone}"
+        names[index] = ", ".join([names[index], *candidate.runs[0].particulars])
     return [
         name if names.count(name) == 1 else f"{name} ({candidate.runs[0].directory})"
         for name, candidate in zip(names, candidates, strict=True)

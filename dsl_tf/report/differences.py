@@ -35,8 +35,7 @@ def differences(candidate: Candidate, cell: Cell, measurements: tuple[Measuremen
     # A run may be resumed without it, but it lacks images.
     if any(one.configuration and one.configuration.allow_partial for one in candidate.runs):
         found.append("allow_partial=True (cell: the whole data set)")
-    if candidate.runs[0].backbone:
-        found.append(f"backbone {candidate.runs[0].backbone} (cell: {of_cell.backbone})")
+    found += [f"{text} (not in the cell)" for text in candidate.runs[0].particulars]
     others = {one.feature_transform for one in measurements if one.values} - set(cell.feature_transforms)
     if others:
         found.append(f"feature_transform={','.join(sorted(others))} (cell: {','.join(cell.feature_transforms)})")

@@ -45,10 +45,16 @@ class Run:
         return best["validation_accuracy"] if best else None
 
     @property
-    def backbone(self) -> str | None:
-        """The name of a backbone of the user's own; None if it is the one of `--backbone`, or not recorded."""
-        name = (self.results or {}).get("backbone", {}).get("name")
-        return None if self.configuration is None or name in (None, self.configuration.backbone) else name
+    def particulars(self) -> tuple[str, ...]:
+        """What its flags do not tell of the training: a backbone of the user's own, and extensions to more epochs."""
+        results = self.results or {}
+        name = (results.get("backbone") or {}).get("name")
+        own = self.configuration is not None and name not in (None, self.configuration.backbone)
+        extensions = [entry["epochs"] for entry in results.get("extensions") or ()]
+        return (
+            *((f"backbone {name}",) if own else ()),
+            *(f"extended from {before} to {after} epochs" for before, after in extensions),
+        )
 
 
 def _is_number(value: Any, low: float = 0, high: float = 1) -> bool:
@@ -73,6 +79,11 @@ def _is_accuracy(entry: Any) -> bool:
     )
 
 
+def _is_extension(entry: Any) -> bool:
+    epochs = entry.get("epochs") if isinstance(entry, dict) else None
+    return isinstance(epochs, list) and len(epochs) == 2 and all(_is_number(value, 1, 10**9) for value in epochs)
+
+
 # What a report reads of results.json: the name, its check, and whether a run may lack it.
 _CHECKS: dict[str, tuple[Callable[[Any], bool], bool]] = {
     "accuracies": (lambda value: isinstance(value, list) and all(map(_is_accuracy, value)), False),
@@ -86,6 +97,7 @@ _CHECKS: dict[str, tuple[Callable[[Any], bool], bool]] = {
     ),
     "source": (lambda value: isinstance(value, str), True),
     "backbone": (lambda value: isinstance(value, dict) and isinstance(value.get("name"), str), True),
+    "extensions": (lambda value: isinstance(value, list) and all(map(_is_extension, value)), True),
     "versions": (_is_text_map, True),
 }
 

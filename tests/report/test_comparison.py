@@ -170,12 +170,13 @@ def test_each_flag_that_differs_from_the_papers_cell_is_listed_in_its_row(tmp_pa
 
 def test_another_protocol_or_backbone_is_listed_and_flags_without_effect_are_not(tmp_path):
     entries = [accuracy(61, queries=10, episodes=500)]
-    own = {"backbone": {"name": "my_network", "weights": 3}}
+    own = {"backbone": {"name": "my_network", "weights": 3}, "extensions": [{"step": 9, "epochs": [10, 160]}]}
     make_run(
         tmp_path / "a", entries, results=own, **{**PAPERS, "metric_loss": "none", "metric_weight": 0.1, "power": 0.9}
     )
     assert row_of(compared(tmp_path), 4, "SCE").differences == (
-        "backbone my_network (cell: resnet12_basic)",
+        "backbone my_network (not in the cell)",
+        "extended from 10 to 160 epochs (not in the cell)",
         "queries 10 (cell: 15)",
         "episodes 500 (cell: 10,000)",
     )
@@ -325,7 +326,7 @@ def test_no_two_trainings_have_the_same_name(tmp_path):
     (table,) = compared(tmp_path).own_tables
     names = [row.name for row in table.rows]
     assert len(set(names)) == 4
-    assert "SCE⊕NCA, weight_decay=0.0005 on mine" in names and "SCE⊕NCA, weight_decay=0.1" in names
+    assert "SCE⊕NCA, weight_decay=0.0005, backbone mine" in names and "SCE⊕NCA, weight_decay=0.1" in names
 
 
 def test_unfinished_and_unreadable_runs_are_in_no_cell(tmp_path):

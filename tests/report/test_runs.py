@@ -68,6 +68,9 @@ def test_an_accuracy_of_another_form_makes_a_run_unreadable(tmp_path, entry):
         ("discriminant_scores", {"classifier_subspace": 0.5}),
         ("versions", {"keras": 3}),
         ("source", 7),
+        ("backbone", "mine"),
+        ("extensions", [{"step": 1}]),
+        ("extensions", [{"epochs": [1, "2"]}]),
     ],
 )
 def test_results_of_another_form_make_a_run_unreadable(tmp_path, name, value):
