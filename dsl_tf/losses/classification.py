@@ -1,40 +1,81 @@
 """Classification losses on the logits of a linear classifier, equations (1) and (2)."""
 
 import keras
+import numpy as np
 import tensorflow as tf
 
-from dsl_tf.losses.reduction import TermLoss
+from dsl_tf.losses.arguments import check_classes
+from dsl_tf.losses.reduction import Term, TermLoss
+
+
+def _own_class(y: tf.Tensor, logits: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Returns which class is the sample's own, bool `[n, C]`, and 0 for each sample `[n]`, NaN if none is."""
+    # TensorFlow's own operations raise for a label that is no class on CPUs and read 0 on GPUs. NaN is the same on
+    # both: a training stops at it and names the loss, and a GPU need not tell the host. Nor is this a gather, whose
+    # gradient would compute shapes on the device that are needed on the host.
+    own = tf.one_hot(y, tf.shape(logits)[1], on_value=True, off_value=False, dtype=tf.bool)
+    nan = tf.constant(np.nan, logits.dtype)
+    return own, tf.where(tf.reduce_any(own, axis=1), tf.zeros_like(nan), nan)
 
 
 def softmax_cross_entropy(y: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
-    """Equation (1): −log softmax(logits)_y, float64 `[n]`, from labels `[n]` and logits `[n, C]`."""
-    return tf.nn.sparse_softmax_cross_entropy_with_logits(labels=y, logits=tf.cast(logits, tf.float64))
+    """Computes −log(exp(z_y) / Σ_c exp(z_c)) = log Σ_c exp(z_c) − z_y, equation (1).
+
+    Args:
+        y: labels, int64 `[n]` from 0 to C − 1.
+        logits: z = Wᵀx + b, `[n, C]`, any float dtype.
+
+    Returns:
+        float64 `[n]`; NaN for a label that is no class.
+    """
+    # Not TensorFlow's own operation, which has no float64 kernel for GPUs. From the largest logit on, neither
+    # exponentials overflow nor does the difference cancel.
+    z = tf.cast(logits, tf.float64)
+    z -= tf.stop_gradient(tf.reduce_max(z, axis=1, keepdims=True))
+    own, nan_if_wrong = _own_class(y, z)
+    z_y = tf.reduce_sum(tf.where(own, z, 0), axis=1)
+    return tf.math.log(tf.reduce_sum(tf.exp(z), axis=1)) - z_y + nan_if_wrong
 
 
 def binary_cross_entropy(y: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
-    """Equation (2): C binary cross entropies, summed over the classes, float64 `[n]`."""
-    logits = tf.cast(logits, tf.float64)
-    targets = tf.one_hot(y, tf.shape(logits)[1], dtype=logits.dtype)
-    return tf.reduce_sum(tf.nn.sigmoid_cross_entropy_with_logits(labels=targets, logits=logits), axis=1)
+    """Computes log(1 + exp(−z_y)) + Σ_{c≠y} log(1 + exp(z_c)), equation (2).
+
+    Args:
+        y: labels, int64 `[n]` from 0 to C − 1.
+        logits: z = Wᵀx + b, `[n, C]`, any float dtype.
+
+    Returns:
+        float64 `[n]`, the sum over the classes; NaN for a label that is no class.
+    """
+    z = tf.cast(logits, tf.float64)
+    own, nan_if_wrong = _own_class(y, z)
+    values = tf.nn.sigmoid_cross_entropy_with_logits(labels=tf.cast(own, z.dtype), logits=z)
+    return tf.reduce_sum(values, axis=1) + nan_if_wrong
 
 
 @keras.saving.register_keras_serializable(package="dsl_tf")
 class SoftmaxCrossEntropy(TermLoss):
-    """Softmax cross entropy (SCE), equation (1) of the paper.
+    """Softmax cross entropy (SCE), −log(exp(z_y) / Σ_c exp(z_c)), equation (1) of the paper.
 
     Call with integer labels `[n]` and logits `[n, C]` of any float dtype.
     """
 
-    def terms(self, y: tf.Tensor, predictions: tf.Tensor) -> dict[str, tuple[tf.Tensor, tf.Tensor | None]]:
+    _meaning = "logits [n, C]"
+
+    def terms(self, y: tf.Tensor, predictions: tf.Tensor) -> dict[str, Term]:
+        check_classes(y, predictions.shape[1])
         return {"classification": (softmax_cross_entropy(y, predictions), None)}
 
 
 @keras.saving.register_keras_serializable(package="dsl_tf")
 class BinaryCrossEntropy(TermLoss):
-    """Binary cross entropy (BCE) of one class against the rest, summed over classes, equation (2) of the paper.
+    """Binary cross entropy (BCE) of each class against the rest, summed over classes, equation (2) of the paper.
 
     Call with integer labels `[n]` and logits `[n, C]` of any float dtype.
     """
 
-    def terms(self, y: tf.Tensor, predictions: tf.Tensor) -> dict[str, tuple[tf.Tensor, tf.Tensor | None]]:
+    _meaning = "logits [n, C]"
+
+    def terms(self, y: tf.Tensor, predictions: tf.Tensor) -> dict[str, Term]:
+        check_classes(y, predictions.shape[1])
         return {"classification": (binary_cross_entropy(y, predictions), None)}

@@ -9,7 +9,7 @@ and compares them with the rows of all replicas.
 import keras
 import tensorflow as tf
 
-from dsl_tf.losses.reduction import TermLoss
+from dsl_tf.losses.reduction import Term, TermLoss
 from dsl_tf.losses.replicas import all_rows, first_row
 
 # Stands for −∞ in a log-sum-exp: exp() of it is 0, and unlike −∞ it leaves no NaN in the gradient of an empty sum.
@@ -25,16 +25,22 @@ def squared_distances(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
     return tf.maximum(squares - 2 * tf.matmul(a, b, transpose_b=True), 0)
 
 
-def _log_sum_exp(scores, included):
+def _log_sum_exp(scores: tf.Tensor, included: tf.Tensor) -> tf.Tensor:
+    """log Σ exp(score) over the included columns of each row."""
     return tf.reduce_logsumexp(tf.where(included, scores, _EXCLUDED), axis=1)
 
 
+def _itself(rows: tf.Tensor, columns: tf.Tensor, first: tf.Tensor | int) -> tf.Tensor:
+    """Whether a column is the row's own sample, bool `[m, n]`; the rows are the columns from `first` on."""
+    return tf.range(tf.shape(rows)[0])[:, None] + first == tf.range(tf.shape(columns)[0])[None, :]
+
+
 def nca(y: tf.Tensor, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Equation (4), the NCA loss of each sample.
+    """Computes −log(Σ_{j≠i, y_j=y_i} exp(−‖x_i − x_j‖²) / Σ_{j≠i} exp(−‖x_i − x_j‖²)), equation (4).
 
     Args:
-        y: integer labels `[n]`.
-        x: features `[n, d]`.
+        y: labels, int64 `[n]`.
+        x: features `[n, d]`, any float dtype.
 
     Returns:
         The values, float64 `[n]`, and whether each sample takes part, bool `[n]`: it has a same-class partner.
@@ -43,7 +49,7 @@ def nca(y: tf.Tensor, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     first = first_row(x)
     columns, labels = all_rows(x, first), all_rows(y, first)
     scores = -squared_distances(x, columns)
-    others = tf.range(tf.shape(x)[0])[:, None] + first != tf.range(tf.shape(columns)[0])[None, :]
+    others = ~_itself(x, columns, first)
     partners = others & (y[:, None] == labels[None, :])
     participates = tf.reduce_any(partners, axis=1)
     # A lone sample's empty sum is replaced, not only masked afterwards, so that its gradient is 0 and not ∞·0.
@@ -52,11 +58,11 @@ def nca(y: tf.Tensor, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
 
 
 def prototypical(y: tf.Tensor, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Equation (3), the prototypical loss of each sample with leave-one-out prototypes.
+    """Computes −log(exp(−‖x_i − μ_{y_i}‖²) / Σ_c exp(−‖x_i − μ_c‖²)) with μ_c the mean of class c without x_i, (3).
 
     Args:
-        y: integer labels `[n]`.
-        x: features `[n, d]`.
+        y: labels, int64 `[n]`.
+        x: features `[n, d]`, any float dtype.
 
     Returns:
         The values, float64 `[n]`, and whether each sample takes part, bool `[n]`: it has a same-class partner.
@@ -74,29 +80,29 @@ def prototypical(y: tf.Tensor, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     distances = tf.where(same, leave_one_out[:, None] * distances, distances)
     # Each class stands there once a member, so each member counts 1/n_c.
     log_denominator = tf.reduce_logsumexp(-distances - tf.math.log(all_rows(counts, first))[None, :], axis=1)
-    own = tf.linalg.diag_part(distances[:, first : first + tf.shape(x)[0]])
+    own = tf.reduce_sum(tf.where(_itself(x, prototypes, first), distances, 0), axis=1)
     return own + log_denominator, participates
 
 
 @keras.saving.register_keras_serializable(package="dsl_tf")
 class NCALoss(TermLoss):
-    """Neighbourhood component analysis loss (NCA), equation (4) of the paper.
+    """Neighbourhood component analysis loss (NCA), equation (4) of the paper; `nca` has the formula.
 
     Call with integer labels `[n]` and features `[n, d]` of any float dtype. A sample with no same-class partner in
     the batch takes no part in the mean.
     """
 
-    def terms(self, y: tf.Tensor, predictions: tf.Tensor) -> dict[str, tuple[tf.Tensor, tf.Tensor | None]]:
+    def terms(self, y: tf.Tensor, predictions: tf.Tensor) -> dict[str, Term]:
         return {"metric": nca(y, predictions)}
 
 
 @keras.saving.register_keras_serializable(package="dsl_tf")
 class PrototypicalLoss(TermLoss):
-    """Prototypical loss (Proto) with leave-one-out class means, equation (3) of the paper.
+    """Prototypical loss (Proto) with leave-one-out class means, equation (3); `prototypical` has the formula.
 
     Call with integer labels `[n]` and features `[n, d]` of any float dtype. The classes are those in the batch. A
     sample with no same-class partner takes no part in the mean; its class still stands as a prototype for others.
     """
 
-    def terms(self, y: tf.Tensor, predictions: tf.Tensor) -> dict[str, tuple[tf.Tensor, tf.Tensor | None]]:
+    def terms(self, y: tf.Tensor, predictions: tf.Tensor) -> dict[str, Term]:
         return {"metric": prototypical(y, predictions)}

@@ -1,4 +1,4 @@
-"""From one value a sample to a loss: the base that all losses share."""
+"""From one value per sample to a loss: the base that all losses share."""
 
 from typing import Any
 
@@ -6,20 +6,11 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from dsl_tf.losses.replicas import sum_over_replicas
+from dsl_tf.losses.arguments import as_labels, as_predictions
+from dsl_tf.losses.replicas import replicas, sum_over_replicas
 
-
-def as_labels(y: np.ndarray | tf.Tensor) -> tf.Tensor:
-    """Returns int64 labels `[n]` from labels of shape `[n]` or `[n, 1]`, in any numeric dtype."""
-    # Keras would convert labels to its float type, which merges classes above 2**24 (2**8 in bfloat16). TensorFlow's
-    # own losses take no smaller integers than 32 bits, in which many data sets keep theirs.
-    y = tf.cast(tf.convert_to_tensor(y), tf.int64)
-    # A shape that is not known yet may be [n, 1] too, and would broadcast where [n] is meant.
-    if y.shape.rank is None or (y.shape.rank == 2 and y.shape[1] in (None, 1)):
-        y = tf.reshape(y, [-1])
-    if y.shape.rank != 1:
-        raise ValueError(f"Labels must be integers of shape [n] or [n, 1]. Received: shape {y.shape}")
-    return y
+# One value per sample `[n]` or a scalar, float64; and which samples take part, bool `[n]`, or None for all.
+Term = tuple[tf.Tensor, tf.Tensor | None]
 
 
 def reduce_values(
@@ -31,15 +22,17 @@ def reduce_values(
     """Reduces one term's values to a loss.
 
     Args:
-        values: float `[n]`.
+        values: float `[n]`, or a scalar, which stays as it is whatever the reduction.
         participates: bool `[n]`, the samples that the mean is taken over; None for all.
-        sample_weight: a scalar or `[n]`, or None.
+        sample_weight: a scalar, `[n]` or `[n, 1]`, or None.
         reduction: one of Keras's: `"sum_over_batch_size"`, `"mean"`, `"mean_with_sample_weight"`, `"sum"`,
             `"none"` or None.
 
     Returns:
         A scalar, or `[n]` for `"none"`, with 0 for the samples that do not take part.
     """
+    if values.shape.rank == 0:
+        return _reduced_scalar(values, sample_weight)
     participation = tf.ones_like(values) if participates is None else tf.cast(participates, values.dtype)
     weights = participation
     if sample_weight is not None:
@@ -56,6 +49,25 @@ def reduce_values(
     return tf.math.divide_no_nan(total, sum_over_replicas(tf.reduce_sum(divisor)))
 
 
+def _nan_if_wrong(y: tf.Tensor, values: tf.Tensor, participates: tf.Tensor | None) -> Term:
+    """Makes the loss NaN if a label is no class, which a graph can tell only so."""
+    wrong = y < 0
+    if values.shape.rank == 0:
+        return tf.where(tf.reduce_any(wrong), tf.constant(np.nan, values.dtype), values), participates
+    values = tf.where(wrong, tf.constant(np.nan, values.dtype), values)
+    return values, None if participates is None else participates | wrong
+
+
+def _reduced_scalar(value: tf.Tensor, sample_weight: Any) -> tf.Tensor:
+    """A loss that its function has reduced itself, or this replica's share of it."""
+    if sample_weight is not None and tf.convert_to_tensor(sample_weight).shape.rank != 0:
+        raise ValueError(
+            "`sample_weight` needs a loss of one value per sample. Received: a loss whose function returns a scalar"
+        )
+    weight = 1 if sample_weight is None else tf.cast(sample_weight, value.dtype)
+    return value * weight / replicas()
+
+
 class TermLoss(keras.losses.Loss):
     """A loss made of named terms, each the mean over the samples that take part in it.
 
@@ -63,18 +75,33 @@ class TermLoss(keras.losses.Loss):
     batch, as Keras's `fit` and optimizers, which add up gradients, have it.
 
     Subclasses define `terms(y, predictions)`, which returns `{name: (values, participates)}` with float64
-    `values [n]`, and bool `participates [n]` or None where every sample does. The result is float32, or float64
-    where the loss was made with `dtype="float64"`.
+    `values [n]`, and bool `participates [n]` or None if every sample does. The result is float32, or float64 if the
+    loss was made with `dtype="float64"`.
     """
 
-    def terms(self, y: tf.Tensor, predictions: tf.Tensor) -> dict[str, tuple[tf.Tensor, tf.Tensor | None]]:
+    # What `y_pred` is, for messages.
+    _meaning = "features [n, d]"
+
+    def terms(self, y: tf.Tensor, predictions: tf.Tensor) -> dict[str, Term]:
         """Returns the values of each term, before reduction."""
         raise NotImplementedError
 
+    def _checked_terms(self, y_true: Any, y_pred: Any) -> dict[str, Term]:
+        """Returns the terms of checked arguments; those of samples whose label is no class are NaN."""
+        y, predictions = as_labels(y_true), as_predictions(y_pred, self._meaning)
+        if None not in (y.shape[0], predictions.shape[0]) and y.shape[0] != predictions.shape[0]:
+            raise ValueError(
+                f"`y_true` and `y_pred` must be of as many samples. Received: {y.shape[0]} labels and {self._meaning} "
+                f"of shape {predictions.shape}"
+            )
+        terms = self.terms(y, predictions)
+        return {name: _nan_if_wrong(y, *term) for name, term in terms.items()}
+
     def call(self, y_true: np.ndarray | tf.Tensor, y_pred: np.ndarray | tf.Tensor) -> tf.Tensor:
-        """Returns the sum of the terms, one value a sample."""
-        terms = self.terms(as_labels(y_true), tf.convert_to_tensor(y_pred))
-        return tf.add_n([reduce_values(*term, None, "none") for term in terms.values()])
+        """Returns the sum of the terms, one value per sample."""
+        terms = self._checked_terms(y_true, y_pred)
+        rows = tf.zeros([tf.shape(y_pred)[0]], tf.float64)
+        return tf.add_n([rows + reduce_values(*term, None, "none") for term in terms.values()])
 
     def reduced_terms(
         self,
@@ -85,10 +112,13 @@ class TermLoss(keras.losses.Loss):
         """Returns `{name: value}`, each term reduced as the loss's `reduction` says."""
         # Half precision would lose the differences that the losses are made of, so `dtype` can only widen.
         dtype = tf.float64 if self.dtype == "float64" else tf.float32
-        terms = self.terms(as_labels(y_true), tf.convert_to_tensor(y_pred))
-        return {
-            name: tf.cast(reduce_values(*term, sample_weight, self.reduction), dtype) for name, term in terms.items()
-        }
+        terms = self._checked_terms(y_true, y_pred)
+        reduced = {name: reduce_values(*term, sample_weight, self.reduction) for name, term in terms.items()}
+        if self.reduction in ("none", None):
+            # A scalar counts for each sample.
+            rows = tf.zeros([tf.shape(y_pred)[0]], tf.float64)
+            reduced = {name: rows + value for name, value in reduced.items()}
+        return {name: tf.cast(value, dtype) for name, value in reduced.items()}
 
     def __call__(
         self,

@@ -1,20 +1,29 @@
 """The batch beyond one replica: within `tf.distribute.Strategy.run`, losses see the rows of all replicas."""
 
+from collections.abc import Callable
+from typing import Any
+
 import tensorflow as tf
 
 
-def _several():
+def _several() -> tf.distribute.ReplicaContext | None:
     context = tf.distribute.get_replica_context()
     return context if context is not None and context.num_replicas_in_sync > 1 else None
 
 
-def sum_over_replicas(values):
+def replicas() -> int:
+    """Returns the number of replicas of the step that is being computed; 1 outside of a strategy."""
+    context = _several()
+    return 1 if context is None else context.num_replicas_in_sync
+
+
+def sum_over_replicas(values: Any) -> Any:
     """Adds up a tensor, or tensors, of all replicas; outside of a strategy they stay as they are."""
     context = _several()
     return values if context is None else context.all_reduce(tf.distribute.ReduceOp.SUM, values)
 
 
-def first_row(rows):
+def first_row(rows: tf.Tensor) -> tf.Tensor | int:
     """Returns the position of this replica's first row in the global batch, int32."""
     context = _several()
     if context is None:
@@ -24,7 +33,7 @@ def first_row(rows):
     return tf.cast(tf.reduce_sum(counts[: context.replica_id_in_sync_group]), tf.int32)
 
 
-def all_rows(rows, first):
+def all_rows(rows: tf.Tensor, first: tf.Tensor | int) -> tf.Tensor:
     """Joins the rows of all replicas to the global batch, in the order of the replicas.
 
     Args:
@@ -40,8 +49,8 @@ def all_rows(rows, first):
 
     # TensorFlow's own gradient asks all replicas for their numbers of rows again.
     @tf.custom_gradient
-    def gathered(rows):
-        def gradient(upstream):
+    def gathered(rows: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
+        def gradient(upstream: tf.Tensor) -> tf.Tensor:
             return context.all_reduce(tf.distribute.ReduceOp.SUM, upstream)[first : first + tf.shape(rows)[0]]
 
         return context.all_gather(rows, axis=0), gradient

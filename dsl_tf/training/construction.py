@@ -60,24 +60,23 @@ def build_loss(
         ValueError: for a direct sum with d ≤ C, or a spectral interval above 1 with a gradient to W.
     """
     if classifier is None:
-        return {"nca": losses.NCALoss, "proto": losses.PrototypicalLoss}[configuration.metric_loss]()
+        return losses.MetricLoss(configuration.metric_loss)
     names = {"classifier": classifier, "classification": configuration.classification_loss}
     if configuration.metric_loss == "none":
         return losses.SumLoss(**names, metric=None)
-    names |= {"metric": configuration.metric_loss, "metric_weight": configuration.metric_weight}
-    gradient_to_kernel = configuration.gradient_to_kernel
-    if configuration.integration == "sum":
-        return losses.SumLoss(**names)
-    if configuration.integration == "spectral_sum":
-        return losses.SpectralSumLoss(
-            **names,
-            power=configuration.power,
-            gradient_to_kernel=gradient_to_kernel,
-            interval=configuration.spectral_interval,
-        )
-    subspace_losses = {"direct_sum": losses.DirectSumLoss, "classifier_subspace": losses.ClassifierSubspaceLoss}
-    return subspace_losses[configuration.integration](
-        **names, epsilon=configuration.epsilon, gradient_to_kernel=gradient_to_kernel
+    integration = losses.INTEGRATIONS[configuration.integration]
+    options = {
+        "epsilon": configuration.epsilon,
+        "fixed_subspace": configuration.head != "linear",
+        "gradient_to_kernel": configuration.gradient_to_kernel,
+        "interval": configuration.spectral_interval,
+        "power": configuration.power,
+    }
+    return integration.loss(
+        **names,
+        metric=configuration.metric_loss,
+        metric_weight=configuration.metric_weight,
+        **{name: options[name] for name in integration.options},
     )
 
 

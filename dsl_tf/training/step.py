@@ -109,8 +109,9 @@ class TrainingStep:
             scaled_loss = parts.optimizer.scale_loss(loss)
         values = {"loss": loss, **{f"{name}_loss": term for name, term in terms.items()}}
         if parts.classifier is not None:
-            predicted = tf.argmax(parts.loss.logits(features), axis=1, output_type=labels.dtype)
-            right = tf.reduce_sum(tf.cast(predicted == labels, tf.float32))
+            predicted = tf.argmax(parts.loss.logits(features), axis=1)
+            # In 64 bits: GPUs compare smaller integers on the host.
+            right = tf.reduce_sum(tf.cast(predicted == tf.cast(labels, predicted.dtype), tf.float32))
             values["accuracy"] = right / tf.cast(count, tf.float32)
         weights = parts.trainable_weights
         gradients = tape.gradient(scaled_loss, weights)

@@ -49,7 +49,7 @@ def test_value(name, pair, dtype):
     loss, options, project = INTEGRATIONS[name]
     y, x, W, b = problem()
     x, exact = rounded(x, dtype)
-    value = loss(dense(W, b), *pair, **options)(y, x)
+    value = loss(dense(W, b), classification=pair[0], metric=pair[1], **options)(y, x)
     assert value.dtype == tf.float32
     expected = oracles.integrated(y, exact, W, b, *pair, project=lambda x: project(x, W))
     np.testing.assert_allclose(value, expected, rtol=VALUE_TOLERANCE)
@@ -452,7 +452,7 @@ def test_the_direct_sum_projects_on_the_fixed_basis_itself(kind, pair):
             y, x, R @ omega, b, *pair, project=lambda x: oracles.complement_projection(x, R, 1e-3)
         )
 
-    loss = DirectSumLoss(classifier=classifier, classification=pair[0], metric=pair[1])
+    loss = DirectSumLoss(classifier=classifier, classification=pair[0], metric=pair[1], fixed_subspace=True)
     value, gradient = oracles.value_and_gradient(lambda x: loss(y, x), tf.constant(x))
     np.testing.assert_allclose(value, oracle(x), rtol=VALUE_TOLERANCE)
     # The kernel R·ω is a float32 product.
@@ -463,7 +463,7 @@ def test_the_direct_sum_projects_on_the_fixed_basis_itself(kind, pair):
 def test_a_fixed_subspace_keeps_the_two_gradients_disjoint(kind):
     y, x, _, _ = problem()
     classifier = fixed_classifier(kind)
-    loss = DirectSumLoss(classifier=classifier, epsilon=0.0)
+    loss = DirectSumLoss(classifier=classifier, epsilon=0.0, fixed_subspace=True)
     x = tf.constant(x)
     _, metric = oracles.value_and_gradient(lambda x: loss.reduced_terms(y, x)["metric"], x)
     _, classification = oracles.value_and_gradient(lambda x: loss.reduced_terms(y, x)["classification"], x)
@@ -475,7 +475,7 @@ def test_the_classification_trains_omega_and_bias_only():
     y, x, _, _ = problem()
     classifier = fixed_classifier("random")
     R, b = classifier.basis.numpy().astype(np.float64), classifier.bias.numpy().astype(np.float64)
-    loss = DirectSumLoss(classifier=classifier, gradient_to_kernel=True)
+    loss = DirectSumLoss(classifier=classifier, gradient_to_kernel=True, fixed_subspace=True)
     with tf.GradientTape() as tape:
         value = loss(y, x)
     to_basis, to_omega = tape.gradient(value, [classifier.basis.value, classifier.omega.value])

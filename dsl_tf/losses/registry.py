@@ -1,0 +1,131 @@
+"""The one table of losses by name, and what may stand in the place of a name.
+
+Flags, the construction of a training, the labels of reports and the cells of the paper's tables all read it: an entry
+more is a loss more everywhere.
+
+    registry.METRIC_LOSSES["mine"] = registry.RegisteredLoss("Mine", my_function)
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from dsl_tf.losses.classification import binary_cross_entropy, softmax_cross_entropy
+from dsl_tf.losses.metric import nca, prototypical
+from dsl_tf.losses.reduction import Term, TermLoss
+from dsl_tf.losses.replicas import all_rows, first_row, replicas
+
+Function = Callable[[tf.Tensor, tf.Tensor], Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class RegisteredLoss:
+    """A loss with a name.
+
+    Args:
+        symbol: how reports print it, such as `"SCE"`.
+        function: of labels, int64 `[n]`, and logits `[n, C]` or features `[n, d]`; returns one value per sample
+            `[n]` or a scalar, or a pair of values `[n]` and whether each sample takes part, bool `[n]`.
+        sees_all_replicas: whether the function itself compares its rows with those of all replicas of a
+            `tf.distribute` strategy. Otherwise a metric loss is handed the rows of all replicas.
+    """
+
+    symbol: str
+    function: Function
+    sees_all_replicas: bool = False
+
+
+CLASSIFICATION_LOSSES = {
+    "sce": RegisteredLoss("SCE", softmax_cross_entropy),
+    "bce": RegisteredLoss("BCE", binary_cross_entropy),
+}
+METRIC_LOSSES = {
+    "nca": RegisteredLoss("NCA", nca, sees_all_replicas=True),
+    "proto": RegisteredLoss("Proto", prototypical, sees_all_replicas=True),
+}
+
+
+def classification_term(loss: Any) -> Callable[[tf.Tensor, tf.Tensor], Term]:
+    """Makes a function from labels `[n]` and logits `[n, C]` to a `Term`.
+
+    Args:
+        loss: a name in `CLASSIFICATION_LOSSES`, a `keras.losses.Loss`, or a function as in `RegisteredLoss`.
+
+    Raises:
+        ValueError: if it is something else.
+    """
+    function, _ = _resolved("classification", loss, CLASSIFICATION_LOSSES)
+    return lambda y, logits: _term(function(y, logits), logits)
+
+
+def metric_term(loss: Any) -> Callable[[tf.Tensor, tf.Tensor], Term]:
+    """Makes a function from labels `[n]` and features `[n, d]` to a `Term`.
+
+    Args:
+        loss: a name in `METRIC_LOSSES`, a `keras.losses.Loss`, or a function as in `RegisteredLoss`.
+
+    Raises:
+        ValueError: if it is something else.
+    """
+    function, sees_all_replicas = _resolved("metric", loss, METRIC_LOSSES)
+    if sees_all_replicas:
+        return lambda y, x: _term(function(y, x), x)
+
+    def over_all_replicas(y: tf.Tensor, x: tf.Tensor) -> Term:
+        first, rows = first_row(x), tf.shape(x)[0]
+        values, participates = _term(function(all_rows(y, first), all_rows(x, first)), x)
+        if values.shape.rank == 0 or replicas() == 1:
+            return values, participates
+        own = slice(first, first + rows)
+        return values[own], None if participates is None else participates[own]
+
+    return over_all_replicas
+
+
+def _resolved(argument: str, loss: Any, table: Mapping[str, RegisteredLoss]) -> tuple[Function, bool]:
+    """Returns a function, and whether it sees the rows of all replicas itself."""
+    if isinstance(loss, str) and loss in table:
+        return table[loss].function, table[loss].sees_all_replicas
+    if isinstance(loss, TermLoss) and not hasattr(loss, "classifier"):
+        return lambda y, predictions: next(iter(loss.terms(y, predictions).values())), True
+    if isinstance(loss, keras.losses.Loss) and not isinstance(loss, TermLoss):
+        # Its values before it reduces them; Keras's own losses compute in their dtype.
+        dtype = "float64" if loss.dtype == "float64" else "float32"
+        return lambda y, predictions: loss.call(y, tf.cast(predictions, dtype)), False
+    if callable(loss) and not isinstance(loss, type | TermLoss):
+        return lambda y, predictions: loss(y, tf.cast(predictions, tf.float32)), False
+    raise ValueError(
+        f"`{argument}` must be one of {sorted(table)}, a keras.losses.Loss of one term, or a function of labels and "
+        f"{'logits' if argument == 'classification' else 'features'}. Received: {loss!r}"
+    )
+
+
+def _term(result: Any, predictions: tf.Tensor) -> Term:
+    """Brings what a function returned into the form of a `Term`."""
+    values, participates = result if isinstance(result, tuple) else (result, None)
+    values = tf.cast(values, tf.float64)
+    if values.shape.rank is not None and values.shape.rank > 1:
+        # As Keras averages over all elements.
+        values = tf.reduce_mean(values, axis=list(range(1, values.shape.rank)))
+    return values, participates
+
+
+def trainable_variables(loss: Any) -> list[keras.Variable]:
+    """Returns the weights that a loss itself learns, such as proxies of classes.
+
+    Args:
+        loss: what stands in the place of a name. A Keras layer has its own list; of other objects the attributes are
+            looked through for `keras.Variable`s and layers.
+    """
+    if isinstance(loss, keras.layers.Layer):
+        return list(loss.trainable_variables)
+    found = []
+    for value in vars(loss).values() if hasattr(loss, "__dict__") else ():
+        if isinstance(value, keras.Variable) and value.trainable:
+            found.append(value)
+        elif isinstance(value, keras.layers.Layer):
+            found += value.trainable_variables
+    return found

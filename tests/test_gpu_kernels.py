@@ -1,0 +1,85 @@
+"""The training step and the evaluation stay on a GPU: shown by TensorFlow's registry of kernels, without a GPU."""
+
+import keras
+import pytest
+import tensorflow as tf
+
+from dsl_tf.evaluation import accuracy, laplacian_shot, nearest_centroid
+from dsl_tf.runs import features
+from dsl_tf.training import construction
+from dsl_tf.training.step import TrainingStep
+from tests.gpu_placement import device_to_host
+from tests.images import SIZE, tiny_backbone, tiny_configuration
+
+# Keras's loss scaling skips a step whose gradients are not finite, and decides so on the host: one truth value a step.
+# It is for float16 alone; bfloat16 needs none.
+LOSS_SCALING = {("If", "the host waits for its condition")}
+# A few numbers for each chunk of thousands of queries: the answers, which are for the host, and sizes of diagonals.
+CLASSIFYING = {"AddV2", "Identity", "MatrixDiagPartV3", "MatrixDiagV3", "Reshape"}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"classification_loss": "bce", "metric_loss": "proto", "integration": "sum"},
+        {"integration": "spectral_sum", "metric_loss": "proto", "precision": "mixed_bfloat16"},
+        {"integration": "spectral_sum", "gradient_to_kernel": True},
+        {"integration": "classifier_subspace", "classification_loss": "bce", "head": "axis_basis"},
+        {"integration": "direct_sum", "head": "random_basis", "precision": "mixed_float16"},
+        {"classification_loss": "none"},
+        {"metric_loss": "none", "momentum": 0.0},
+    ],
+    ids=lambda changes: ",".join(map(str, changes.values())) or "default",
+)
+def test_a_training_step_sends_nothing_to_the_host(tmp_path, changes):
+    configuration = tiny_configuration(tmp_path, **changes)
+    parts = construction.build(configuration, (SIZE, SIZE, 3), 6, 2)
+    specification = [tf.TensorSpec([18, SIZE, SIZE, 3], tf.uint8), tf.TensorSpec([18], tf.int32)]
+    traced = TrainingStep.__call__.get_concrete_function(TrainingStep(parts), *specification)
+    allowed = LOSS_SCALING if configuration.precision == "mixed_float16" else set()
+    assert set(device_to_host(traced)) == allowed
+
+
+@pytest.mark.parametrize(
+    ("classifier", "options"), [(nearest_centroid, {}), (laplacian_shot, {"lam": tf.TensorSpec([], tf.float32)})]
+)
+def test_episodes_are_classified_without_the_host(classifier, options):
+    traced = accuracy._classify.get_concrete_function(
+        classifier,
+        tf.TensorSpec([100, 16], tf.float32),
+        tf.TensorSpec([2, 4, 5, 3], tf.int32),
+        tf.TensorSpec([2, 4, 75], tf.int32),
+        options,
+    )
+    assert {operation for operation, _ in device_to_host(traced)} <= CLASSIFYING
+
+
+def test_features_are_computed_without_the_host():
+    specification = tf.TensorSpec([None, SIZE, SIZE, 3], tf.uint8)
+    assert not device_to_host(features._forward.get_concrete_function(tiny_backbone(), specification))
+
+
+def test_the_registry_finds_what_would_travel():
+    """Operations that are known to need the host, so that the tests above can fail."""
+
+    @tf.function
+    def travels(labels, x):
+        values = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, tf.cast(x, tf.float64))
+        if tf.reduce_sum(x) > 0:
+            x += 1
+        return values, tf.linalg.diag_part(x), tf.argmax(x, axis=1, output_type=tf.int32) == labels
+
+    traced = travels.get_concrete_function(tf.TensorSpec([4], tf.int32), tf.TensorSpec([4, 4], tf.float32))
+    found = {operation for operation, _ in device_to_host(traced)}
+    expected = {"SparseSoftmaxCrossEntropyWithLogits", "MatrixDiagPartV3", "Equal"}
+    assert found - {"If", "StatelessIf"} == expected and len(found) == 4
+
+
+def test_a_layer_of_keras_stays_on_the_device():
+    layer = keras.layers.BatchNormalization()
+    layer.build((None, 8, 8, 4))
+    traced = tf.function(lambda x: layer(x, training=True)).get_concrete_function(
+        tf.TensorSpec([2, 8, 8, 4], tf.float32)
+    )
+    assert not device_to_host(traced)
