@@ -6,6 +6,7 @@ import sys
 
 from dsl_tf.commands.actions import COMMANDS
 from dsl_tf.commands.overview import SUMMARIES
+from dsl_tf.runs.configuration.options import choices_of
 
 HEAD = """# Flags
 
@@ -35,7 +36,7 @@ def default_of(field):
 
 def row(field):
     """A field as a row of a table."""
-    choices = field.metadata["choices"]
+    choices = choices_of(field.metadata)
     text = field.metadata["help"]
     if choices and not all(choice in text for choice in choices):
         text += f" One of {', '.join(f'`{choice}`' for choice in choices)}."

@@ -5,10 +5,12 @@ from collections.abc import Iterable
 from typing import Any
 
 from dsl_tf.errors import UserError
+from dsl_tf.losses import CLASSIFICATION_LOSSES, METRIC_LOSSES
 from dsl_tf.runs.configuration import TrainingConfiguration
 
-_CLASSIFICATION = {"SCE": "sce", "BCE": "bce"}
-_METRIC = {"NCA": "nca", "Proto": "proto"}
+# The paper's rows name losses by their symbols.
+_CLASSIFICATION = {entry.symbol: name for name, entry in CLASSIFICATION_LOSSES.items()}
+_METRIC = {entry.symbol: name for name, entry in METRIC_LOSSES.items()}
 _POWERS = (0.5, 0.4, 0.3, 0.2, 0.1)
 
 
@@ -40,12 +42,12 @@ _TABLE_3 = {
 _TABLE_4 = {name: _alone(name) for name in ("SCE", "BCE", "NCA", "Proto")} | {
     f"{classification}{symbol}{metric}": _joined(classification, metric, integration)
     for symbol, integration in (("+", "sum"), ("⊕", "direct_sum"))
-    for classification in _CLASSIFICATION
-    for metric in _METRIC
+    for classification in ("SCE", "BCE")
+    for metric in ("NCA", "Proto")
 }
 _TABLE_6 = {
     f"SCE⊕{metric} p={power}": _joined("SCE", metric, "spectral_sum", power=power)
-    for metric in _METRIC
+    for metric in ("NCA", "Proto")
     for power in _POWERS
 } | {name: _TABLE_4[name] for name in ("SCE", "NCA", "Proto", "SCE+NCA", "SCE+Proto")}
 

@@ -129,6 +129,20 @@ class EmbeddingModel(keras.Model):
         self.compile(**config)
         self.optimizer.build(self.trainable_variables)
 
+    def _loss_variables(self) -> list[keras.Variable]:
+        """Returns the weights that the loss itself learns, such as proxies of classes."""
+        return list(getattr(getattr(self, "loss", None), "trainable_variables", ()))
+
+    @property
+    def trainable_variables(self) -> list[keras.Variable]:
+        """The weights that `fit` trains: the backbone's, the classifier's and the loss's own."""
+        return [*super().trainable_variables, *self._loss_variables()]
+
+    @property
+    def trainable_weights(self) -> list[keras.Variable]:
+        """The same as `trainable_variables`."""
+        return self.trainable_variables
+
     @property
     def metrics(self) -> list[keras.metrics.Metric]:
         """The metrics that `fit` and `evaluate` log."""
@@ -179,13 +193,18 @@ class EmbeddingModel(keras.Model):
                 self._interval_begun = begun
 
     def save_own_variables(self, store: Any) -> None:
-        """Saves what a spectral sum keeps between decompositions, so that a loaded model goes on with it."""
+        """Saves the loss's own weights, and what a spectral sum keeps between decompositions."""
+        for index, variable in enumerate(self._loss_variables()):
+            store[f"loss_{index}"] = variable.numpy()
         projection = self._held_projection()
         if projection is not None:
             store["projection"], store["interval_begun"] = projection.numpy(), np.int64(self._interval_begun)
 
     def load_own_variables(self, store: Any) -> None:
         """Loads what `save_own_variables` saved."""
+        for index, variable in enumerate(self._loss_variables()):
+            if f"loss_{index}" in store:
+                variable.assign(store[f"loss_{index}"])
         projection = self._held_projection()
         if projection is not None and "projection" in store:
             projection.assign(store["projection"])

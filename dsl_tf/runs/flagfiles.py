@@ -10,6 +10,7 @@ from absl import flags
 
 from dsl_tf.errors import UserError
 from dsl_tf.files import check_regular
+from dsl_tf.runs.configuration.options import choices_of
 
 # Flags of earlier versions, which the flagfiles of their runs still have.
 RENAMED = {"classifier": "head"}
@@ -52,8 +53,8 @@ def define(configuration: type, flag_values: flags.FlagValues, module_name: str,
                 serializer=flags.CsvListSerializer(","),
                 **common,
             )
-        elif metadata["choices"]:
-            flags.DEFINE_enum(field.name, default, metadata["choices"], metadata["help"], **common)
+        elif choices := choices_of(metadata):
+            flags.DEFINE_enum(field.name, default, choices, metadata["help"], **common)
         else:
             _DEFINITIONS[_scalar_type(field)](field.name, default, metadata["help"], **common)
 

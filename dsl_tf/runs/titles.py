@@ -5,10 +5,8 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
+from dsl_tf.losses import CLASSIFICATION_LOSSES, INTEGRATIONS, METRIC_LOSSES
 from dsl_tf.runs.configuration import TrainingConfiguration
-
-_NAMES = {"sce": "SCE", "bce": "BCE", "nca": "NCA", "proto": "Proto"}
-_SYMBOLS = {"sum": "+", "direct_sum": "⊕", "spectral_sum": "⊕", "classifier_subspace": "+"}
 
 # The flags that choose the loss; a training's other flags are its settings.
 _LOSS_FLAGS = (
@@ -65,8 +63,9 @@ def value_text(value: Any) -> str:
 def loss_title(configuration: TrainingConfiguration) -> str:
     """Names a training's loss as the paper's tables do, with what sets it apart, such as `"SCE⊕NCA p=0.3"`."""
     flags = dict(loss_key(configuration))
-    losses = [flags[name] for name in ("classification_loss", "metric_loss") if flags[name] != "none"]
-    parts = [_SYMBOLS[configuration.integration].join(_NAMES.get(name, name) for name in losses)]
+    tables = {"classification_loss": CLASSIFICATION_LOSSES, "metric_loss": METRIC_LOSSES}
+    symbols = [table[flags[flag]].symbol for flag, table in tables.items() if flags[flag] != "none"]
+    parts = [INTEGRATIONS[configuration.integration].symbol.join(symbols)]
     if "power" in flags:
         parts.append(f"p={flags['power']}")
     if flags.get("spectral_interval", 1) > 1:

@@ -103,6 +103,28 @@ def test_a_loaded_model_goes_on_as_the_saved_one_would(tmp_path, interval):
         np.testing.assert_array_equal(after, expected)
 
 
+@keras.saving.register_keras_serializable(package="tests.embedding")
+class Proxies(keras.losses.Loss):
+    """Squared distances to points that the loss learns, one for each class."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.points = keras.Variable(np.ones((CLASSES, DIMENSIONS), np.float32))
+
+    def call(self, y_true, y_pred):
+        return tf.reduce_sum((y_pred - tf.gather(self.points.value, y_true)) ** 2, axis=1)
+
+
+def test_the_loss_s_own_weights_are_trained_and_saved(tmp_path):
+    model = compiled(lambda classifier: losses.DirectSumLoss(classifier, metric=Proxies(), metric_weight=0.01))
+    fit(model)
+    assert np.abs(model.loss.metric.points.numpy() - 1).max() > 0
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    np.testing.assert_array_equal(loaded.loss.metric.points.numpy(), model.loss.metric.points.numpy())
+    assert fit(loaded) == fit(model)
+
+
 @pytest.mark.parametrize("steps_per_execution", [1, 2])
 def test_a_spectral_sum_holds_w_for_its_interval(steps_per_execution):
     model = compiled(spectral(4), steps_per_execution=steps_per_execution)

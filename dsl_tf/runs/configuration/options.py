@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import math
 import os
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from dsl_tf.errors import UserError
@@ -18,7 +19,7 @@ def option(
     text: str,
     topic: str,
     *,
-    choices: tuple[str, ...] | None = None,
+    choices: tuple[str, ...] | Callable[[], tuple[str, ...]] | None = None,
     minimum: float | None = None,
     above: float | None = None,
     maximum: float | None = None,
@@ -34,7 +35,7 @@ def option(
         default: the value if the flag is not given.
         text: the help: what the flag does, with units, and what None means.
         topic: the group of flags in which `--help` lists it.
-        choices: the allowed values.
+        choices: the allowed values, or a function that returns them when the flag is defined or checked.
         minimum: the least allowed value.
         above: a value that allowed ones exceed.
         maximum: the greatest allowed value.
@@ -124,6 +125,12 @@ def _expand_home(name: str, path: str | os.PathLike[str]) -> str:
     return expanded
 
 
+def choices_of(limits: Mapping[str, Any]) -> tuple[str, ...] | None:
+    """Returns the allowed values of a field at this moment, or None if they are not listed."""
+    choices = limits["choices"]
+    return choices() if callable(choices) else choices
+
+
 def _check_list(field: Any, items: tuple) -> None:
     if not items and field.default:
         raise UserError(f"--{field.name} must not be empty. Omit it to use {','.join(map(str, field.default))}.")
@@ -144,8 +151,9 @@ def _violation(value: Any, limits: Any) -> str | None:
     # A run's flagfile must be able to hold it, in a line of UTF-8, and a path holds no NUL.
     if isinstance(value, str) and (len(value.splitlines()) > 1 or "\0" in value or not _is_utf8(value)):
         return "one line of UTF-8 text"
-    if limits["choices"] and value not in limits["choices"]:
-        return f"one of {', '.join(limits['choices'])}"
+    choices = choices_of(limits)
+    if choices and value not in choices:
+        return f"one of {', '.join(choices)}"
     if isinstance(value, float) and not math.isfinite(value):
         return "a finite number"
     # NumPy and TensorFlow take no larger seeds, and count in 32 bits in places.

@@ -6,6 +6,7 @@ from typing import Any
 from dsl_tf.data.names import DATASETS, TFDS_PREFIX
 from dsl_tf.errors import UserError
 from dsl_tf.evaluation.accuracy import CLASSIFIERS
+from dsl_tf.losses import CLASSIFICATION_LOSSES, INTEGRATIONS, METRIC_LOSSES
 from dsl_tf.runs.configuration.options import (
     PRECISIONS,
     Checked,
@@ -127,20 +128,20 @@ class TrainingConfiguration(Checked):
         "sce",
         "Classification loss: softmax cross-entropy (sce, eq. 1), binary cross-entropy (bce, eq. 2) or none.",
         "losses",
-        choices=("sce", "bce", "none"),
+        choices=lambda: (*CLASSIFICATION_LOSSES, "none"),
     )
     metric_loss: str = option(
         "nca",
         "Metric loss: neighbourhood components (nca, eq. 4), prototypes (proto, eq. 3) or none.",
         "losses",
-        choices=("nca", "proto", "none"),
+        choices=lambda: (*METRIC_LOSSES, "none"),
     )
     integration: str = option(
         "direct_sum",
         "How to join the two losses: plain sum (eq. 6), direct_sum (eq. 7), spectral_sum (eq. 11), or both in the "
         "span of W (classifier_subspace; Table 3, i-2).",
         "losses",
-        choices=("sum", "direct_sum", "spectral_sum", "classifier_subspace"),
+        choices=tuple(INTEGRATIONS),
     )
     metric_weight: float = option(1.0, "Weight of the metric loss if there are two losses.", "losses", minimum=0)
     epsilon: float = option(1e-3, "Ridge ε of the direct sum's projection (eq. 8).", "losses", minimum=0)
