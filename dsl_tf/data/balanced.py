@@ -1,13 +1,20 @@
 """Class-balanced batches: N classes, K images of each."""
 
+import dataclasses
 import math
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 import tensorflow as tf
+from absl import logging
 
 from dsl_tf.data.permutation import shuffled
+from dsl_tf.data.split import Split
+from dsl_tf.data.stored_images import StoredImages
 from dsl_tf.errors import UserError
+
+# What to do with classes of fewer than K images.
+SMALL_CLASSES = ("repeat", "skip", "error")
 
 # What a key of `shuffled` stands for, so that no two orders share one.
 _RING, _ROUND, _IMAGES = range(3)
@@ -19,26 +26,75 @@ def steps_per_epoch(labels: np.ndarray, ways: int, shots: int) -> int:
     return max(len(labels) // (ways * shots), 1)
 
 
-def check_balanced(labels: np.ndarray, class_names: Sequence[str], ways: int, shots: int) -> None:
-    """Raises a UserError where a batch of `ways` classes and `shots` images of each cannot be drawn.
+def drop_small_classes(split: Split, shots: int, small_classes: str = "repeat") -> Split:
+    """Decides about classes with fewer images than a batch takes of each.
+
+    Args:
+        split: the training images.
+        shots: K, images of each class per batch.
+        small_classes: one of `SMALL_CLASSES`: `"repeat"` keeps these classes, whose images then repeat within a batch;
+            `"skip"` drops them; `"error"` refuses them. Classes without any image are dropped, or refused too.
+
+    Returns:
+        The split, without the dropped classes.
+
+    Raises:
+        UserError: if classes are refused.
+        ValueError: for another `small_classes`.
+    """
+    if small_classes not in SMALL_CLASSES:
+        raise ValueError(f"`small_classes` must be one of {SMALL_CLASSES}. Received: {small_classes!r}")
+    counts = np.bincount(split.labels, minlength=split.class_count)
+    small = np.flatnonzero(counts < shots)
+    if not small.size:
+        return split
+    names = [f"{split.class_names[label]!r} ({counts[label]})" for label in small[:3]]
+    found = (
+        f"Batches take --shots={shots} images per class. Received: {small.size} of {split.class_count} training "
+        f"classes with fewer, {'such as ' if small.size > 3 else ''}{', '.join(names)}."
+    )
+    if small_classes == "error":
+        raise UserError(f"{found} Add images, lower --shots, or set --small_classes=skip or repeat.")
+    if small_classes == "skip":
+        logging.warning("%s They are skipped; --small_classes=repeat keeps them.", found)
+        return _without(split, counts >= shots)
+    logging.warning("%s Their images repeat within a batch; --small_classes=skip drops these classes.", found)
+    return _without(split, counts > 0)
+
+
+def _without(split: Split, kept: np.ndarray) -> Split:
+    if kept.all():
+        return split
+    rows = np.flatnonzero(kept[split.labels])
+    images = split.images.take(rows) if isinstance(split.images, StoredImages) else split.images[rows]
+    labels = (np.cumsum(kept) - 1)[split.labels[rows]]
+    names = tuple(name for name, keep in zip(split.class_names, kept, strict=True) if keep)
+    return dataclasses.replace(split, images=images, labels=labels, class_names=names)
+
+
+def check_balanced(labels: np.ndarray, class_names: Sequence[str], ways: int) -> None:
+    """Checks that batches of `ways` classes can be drawn.
 
     Args:
         labels: integers `[n]`.
         class_names: the name of each class, by label.
-        ways: N, classes a batch.
-        shots: K, images of each class.
+        ways: N, classes per batch.
+
+    Raises:
+        UserError: if there are fewer classes, or a class has no image.
     """
-    counts = np.bincount(labels, minlength=len(class_names))
+    if not class_names:
+        raise UserError("Training needs classes with images. Received: none. Add images, or lower --shots.")
     if len(class_names) < ways:
         raise UserError(
             f"Batches of --ways={ways} classes need as many training classes. "
             f"Received: {len(class_names)}. Set --ways={len(class_names)} or less."
         )
-    if counts.min() < shots:
-        smallest = int(counts.argmin())
+    counts = np.bincount(labels, minlength=len(class_names))
+    if not counts.all():
         raise UserError(
-            f"Batches of --shots={shots} images a class need as many images in every training class. Received: "
-            f"{counts[smallest]} in {class_names[smallest]!r}. Set --shots={counts[smallest]} or less, or add images."
+            f"Every training class needs images. Received: none of {class_names[int(counts.argmin())]!r}. Add images, "
+            "or leave the class out."
         )
 
 

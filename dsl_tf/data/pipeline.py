@@ -37,9 +37,9 @@ def training_batches(
         A `tf.data.Dataset` of `(images uint8 [n, height, width, 3], labels int32 [n])` with n = N·K, or of the rows.
 
     Raises:
-        UserError: where the split has too few classes or images.
+        UserError: if the split has fewer than N classes, or a class without images.
     """
-    check_balanced(split.labels, split.class_names, ways, shots)
+    check_balanced(split.labels, split.class_names, ways)
     batches = BalancedBatches(split.labels, ways, shots, seed)
     first, last = rows or (0, ways * shots)
     # The whole split in a GPU's memory would leave less for the model; only batches go there.

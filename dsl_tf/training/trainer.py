@@ -13,7 +13,7 @@ from absl import logging
 import dsl_tf
 from dsl_tf import distribution, evaluation
 from dsl_tf.data import sources
-from dsl_tf.data.balanced import check_balanced, steps_per_epoch
+from dsl_tf.data.balanced import check_balanced, drop_small_classes, steps_per_epoch
 from dsl_tf.data.split import SPLITS, Split
 from dsl_tf.errors import UserError
 from dsl_tf.evaluation.laplacian_shot import DEFAULT_LAM
@@ -68,7 +68,7 @@ def _check_splits(configuration, splits, replicas):
     if "train" not in splits:
         raise UserError(f"`splits` must hold 'train'. Received: {', '.join(splits) or 'none'}.")
     train = splits["train"]
-    check_balanced(train.labels, train.class_names, configuration.ways, configuration.shots)
+    check_balanced(train.labels, train.class_names, configuration.ways)
     if configuration.ways * configuration.shots < replicas:
         raise UserError(
             f"Batches of --ways={configuration.ways} and --shots={configuration.shots} must have an image for each "
@@ -200,6 +200,9 @@ def _train(configuration, splits, backbone, directory, interruption, strategy):
     if configuration.deterministic:
         tf.config.experimental.enable_op_determinism()
     splits = _load_splits_in_turn(configuration, strategy) if splits is None else splits
+    if "train" in splits:
+        train_split = drop_small_classes(splits["train"], configuration.shots, configuration.small_classes)
+        splits = {**splits, "train": train_split}
     _check_splits(configuration, splits, strategy.num_replicas_in_sync)
     train_split = splits["train"]
     steps = steps_per_epoch(train_split.labels, configuration.ways, configuration.shots)

@@ -7,8 +7,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from dsl_tf.data.balanced import BalancedBatches, check_balanced, steps_per_epoch
+from dsl_tf.data.balanced import SMALL_CLASSES, BalancedBatches, check_balanced, drop_small_classes, steps_per_epoch
+from dsl_tf.data.split import Split
+from dsl_tf.data.stored_images import StoredImages
 from dsl_tf.errors import UserError
+from tests.images import stored
 
 
 def shuffled_labels(sizes, seed=0):
@@ -144,28 +147,66 @@ def test_steps_per_epoch(images, steps):
     assert steps_per_epoch(np.zeros(images, int), 2, 3) == steps
 
 
-@pytest.mark.parametrize("ways, shots", [(3, 4), (1, 1), (3, 1), (1, 4)])
-def test_what_can_be_drawn_passes(ways, shots):
-    check_balanced(np.repeat([0, 1, 2], [4, 6, 5]), ("ant", "bee", "cat"), ways, shots)
-
-
-def test_too_few_classes_are_an_error():
-    with pytest.raises(UserError, match=r"--ways=4\b.*Received: 3\b.*--ways=3\b") as caught:
-        check_balanced(np.repeat([0, 1, 2], 5), ("ant", "bee", "cat"), 4, 2)
-    assert "\n" not in str(caught.value)
-
-
-@pytest.mark.parametrize("sizes, name, smallest", [((4, 3, 5), "bee", 3), ((4, 4, 1), "cat", 1), ((2, 3, 5), "ant", 2)])
-def test_a_class_with_too_few_images_is_an_error(sizes, name, smallest):
+def split_of(sizes, names="abcdefgh"):
     labels = shuffled_labels(sizes)
-    expected = rf"--shots=5\b.*Received: {smallest} in '{name}'.*--shots={smallest}\b"
+    images = np.broadcast_to(np.arange(len(labels), dtype=np.uint8)[:, None, None, None], (len(labels), 2, 2, 3))
+    return Split(images, labels, tuple(names[: len(sizes)]))
+
+
+def test_classes_large_enough_are_kept_without_a_word(caplog):
+    split = split_of([4, 6, 5])
+    for choice in SMALL_CLASSES:
+        assert drop_small_classes(split, 4, choice) is split
+    assert not caplog.messages
+
+
+def test_small_classes_are_skipped_with_a_warning(caplog, tmp_path):
+    split = split_of([5, 2, 7, 3, 4, 0])
+    kept = drop_small_classes(split, 4, "skip")
+    (message,) = caplog.messages
+    assert "3 of 6 training classes with fewer, 'b' (2), 'd' (3), 'f' (0)." in message and "skipped" in message
+    assert kept.class_names == ("a", "c", "e")
+    for label, name in enumerate(kept.class_names):
+        before = split.images[split.labels == split.class_names.index(name)]
+        np.testing.assert_array_equal(kept.images[kept.labels == label], before)
+    on_disk = Split(stored(tmp_path, split.images), split.labels, split.class_names)
+    taken = drop_small_classes(on_disk, 4, "skip")
+    assert isinstance(taken.images, StoredImages)
+    np.testing.assert_array_equal(taken.images[:], kept.images)
+    np.testing.assert_array_equal(taken.labels, kept.labels)
+
+
+def test_small_classes_repeat_with_a_warning(caplog):
+    split = split_of([5, 2, 7])
+    assert drop_small_classes(split, 4) is split
+    assert "'b' (2)" in caplog.messages[0] and "--small_classes=skip" in caplog.messages[0]
+    # Of a class without images there is nothing to repeat.
+    assert drop_small_classes(split_of([5, 0, 7]), 4).class_names == ("a", "c")
+
+
+def test_small_classes_are_refused_if_asked_for():
+    expected = r"--shots=5\b.*4 of 5 training .*such as 'b' \(4\).*--small_classes=skip"
     with pytest.raises(UserError, match=expected) as caught:
-        check_balanced(labels, ("ant", "bee", "cat"), 2, 5)
+        drop_small_classes(split_of([5, 4, 1, 2, 3]), 5, "error")
     assert "\n" not in str(caught.value)
-    check_balanced(labels, ("ant", "bee", "cat"), 2, smallest)
+    with pytest.raises(ValueError, match="`small_classes` must be one of"):
+        drop_small_classes(split_of([5]), 5, "drop")
 
 
-@pytest.mark.parametrize("labels, name", [([0, 0, 2, 2], "bee"), ([0, 0, 1, 1], "cat")])
-def test_a_class_without_images_is_an_error(labels, name):
-    with pytest.raises(UserError, match=rf"--shots=2\b.*Received: 0 in '{name}'"):
-        check_balanced(np.array(labels), ("ant", "bee", "cat"), 2, 2)
+@pytest.mark.parametrize("ways", [1, 3])
+def test_what_can_be_drawn_passes(ways):
+    check_balanced(np.repeat([0, 1, 2], [4, 6, 1]), ("ant", "bee", "cat"), ways)
+
+
+@pytest.mark.parametrize(
+    "labels, names, message",
+    [
+        (np.repeat([0, 1, 2], 5), ("ant", "bee", "cat"), r"--ways=4\b.*Received: 3\b.*--ways=3\b"),
+        (np.repeat([0, 2, 3, 4], 2), ("ant", "bee", "cat", "dog", "eel"), "none of 'bee'"),
+        (np.zeros(0, int), (), "needs classes with images"),
+    ],
+)
+def test_what_cannot_be_drawn_is_an_error(labels, names, message):
+    with pytest.raises(UserError, match=message) as caught:
+        check_balanced(labels, names, 4)
+    assert "\n" not in str(caught.value)

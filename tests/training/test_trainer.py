@@ -243,7 +243,7 @@ def test_training_leaves_the_callers_precision_policy_alone(tmp_path):
     [
         ({"filters": (4, 4, 4, 8)}, {}, ["d = 8", "C = 8", "spectral"]),
         ({"ways": 9}, {}, ["--ways=9", "8"]),
-        ({"shots": 13}, {}, ["--shots=13", "12", "stripes 1."]),
+        ({"shots": 13, "small_classes": "error"}, {}, ["--shots=13", "12", "stripes 1."]),
         ({"test_ways": 6}, {}, ["val", "--test_ways=6", "at most 5 ways"]),
         ({"test_queries": 9}, {}, ["test", "--test_shots=2", "at most 10"]),
         ({}, {"train": None}, ["train"]),

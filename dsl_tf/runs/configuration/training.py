@@ -158,6 +158,13 @@ class TrainingConfiguration(Checked):
     )
     ways: int = option(64, "Classes per batch, N.", "optimisation", minimum=1)
     shots: int = option(8, "Images per class in a batch, K. The batch size is ways × shots.", "optimisation", minimum=1)
+    small_classes: str = option(
+        "repeat",
+        "What to do with training classes that have fewer than --shots images: repeat images within a batch (repeat), "
+        "leave the classes out with a warning (skip), or stop (error).",
+        "optimisation",
+        choices=("repeat", "skip", "error"),
+    )
     epochs: int = option(
         160,
         "Number of epochs. One epoch is (training images) / (ways × shots) steps.",
