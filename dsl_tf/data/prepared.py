@@ -57,6 +57,13 @@ def prepare(
     Raises:
         UserError: if files are missing, wrong or unreadable, or the cache folder cannot be written.
     """
+    if data_dir is not None and not os.path.isdir(data_dir):
+        # Before TensorFlow Datasets tries to download instead.
+        found = "is a file" if os.path.exists(data_dir) else "does not exist"
+        raise UserError(
+            f"--data_dir must be a folder with the data of {dataset}. Received: {os.fspath(data_dir)!r}, which "
+            f"{found}. Check the path."
+        )
     if data_dir is not None and (pathlib.Path(data_dir) / MARKER).is_file():
         _check_dataset(dataset, data_dir, image_size)
         return pathlib.Path(data_dir)

@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from dsl_tf.data import cache
+from dsl_tf.data.prepared import prepare
 from dsl_tf.data.stored_folder import store_images
 from dsl_tf.errors import UserError
 
@@ -65,6 +66,13 @@ def test_a_full_disk_is_named_with_what_it_needs_room_for(tmp_path):
         assert f"--cache_dir={os.fspath(disk)!r}" in str(error.value) and "\n" not in str(error.value)
     finally:
         subprocess.run(["umount", "--lazy", disk], check=True)
+
+
+@pytest.mark.parametrize("dataset", ["cifar_fs", "cub", "mini_imagenet", "tfds:stanford_dogs"])
+def test_a_data_folder_that_does_not_exist_is_an_error_before_any_download(dataset, tmp_path):
+    with pytest.raises(UserError, match=r"--data_dir must be a folder.*does not exist"):
+        prepare(dataset, tmp_path / "none", cache_dir=tmp_path / "cache", class_split=tmp_path / "classes.json")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_file_elsewhere_is_not_blamed_on_the_cache(tmp_path):
