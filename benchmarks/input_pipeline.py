@@ -8,6 +8,7 @@ Run: python benchmarks/input_pipeline.py [--rounds=2] [--seconds=6]
 """
 
 import argparse
+import importlib.util
 import json
 import os
 import pathlib
@@ -18,8 +19,12 @@ import tempfile
 import time
 
 CLASSES, IMAGES_A_CLASS, WAYS, SHOTS = 64, 60, 64, 4
-# The default augmentation, and a strong one.
-RECIPES = {"shift, flip": {}, "box, flip, colours": {"crop": "resized", "color_jitter": 0.4}}
+# No augmentation, the default one, and a strong one.
+RECIPES = {
+    "none": {"crop": "none", "flip": False},
+    "shift, flip": {},
+    "box, flip, colours": {"crop": "resized", "color_jitter": 0.4},
+}
 
 
 def generate(folder, size):
@@ -65,9 +70,10 @@ def pytorch(folder, size, place, recipe):
     from PIL import Image
     from torchvision.transforms import v2
 
-    if RECIPES[recipe]:
+    changes = []
+    if "color_jitter" in RECIPES[recipe]:
         changes = [v2.RandomResizedCrop(size, antialias=True), v2.RandomHorizontalFlip(), v2.ColorJitter(0.4, 0.4, 0.4)]
-    else:
+    elif not RECIPES[recipe]:
         changes = [v2.RandomCrop(size, padding=size // 8, padding_mode="edge"), v2.RandomHorizontalFlip()]
     transform = v2.Compose([v2.ToImage(), *changes])
     arrays = np.load(folder / "images.npy")
@@ -94,15 +100,15 @@ def pytorch(folder, size, place, recipe):
 
 
 def measure(library, folder, size, place, recipe, duration):
-    """Prints images a second."""
+    """Prints images per second, and per second of one core's time (of this process, not of PyTorch's workers)."""
     batches = {"ours": ours, "DataLoader": pytorch}[library](pathlib.Path(folder), size, place, recipe)
     for _ in range(6):
         next(batches)
-    count, started = 0, time.perf_counter()
+    count, started, processor_started = 0, time.perf_counter(), time.process_time()
     while time.perf_counter() - started < duration:
         next(batches)
         count += WAYS * SHOTS
-    print(count / (time.perf_counter() - started))
+    print(json.dumps([count / (time.perf_counter() - started), count / (time.process_time() - processor_started)]))
 
 
 def measured(*arguments):
@@ -112,7 +118,7 @@ def measured(*arguments):
     completed = subprocess.run(command, capture_output=True, text=True, env=environment)
     if completed.returncode:
         sys.exit(f"{arguments}: {completed.stderr.splitlines()[-1]}")
-    return float(completed.stdout.splitlines()[-1])
+    return json.loads(completed.stdout.splitlines()[-1])
 
 
 def main():
@@ -126,19 +132,22 @@ def main():
         measure(*json.loads(arguments.measure))
         return
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
-    print(f"{'images':8}{'from':8}{'changes':22}{'ours /s':>10}{'DataLoader /s':>15}{'ratio':>8}")
+    libraries = ["ours", *(["DataLoader"] if importlib.util.find_spec("torchvision") else [])]
+    print("| images | from | changes | ours: images/s | ours: images/s per core | DataLoader: images/s |")
+    print("|---|---|---|---|---|---|")
     for size in (32, 84):
         with tempfile.TemporaryDirectory() as folder:
             generate(pathlib.Path(folder), size)
             for place in ("memory", "disk"):
                 for recipe in RECIPES:
-                    rates = {"ours": [], "DataLoader": []}
+                    rates = {library: [] for library in libraries}
                     for _ in range(arguments.rounds):
                         for library, values in rates.items():
                             values.append(measured(library, folder, size, place, recipe, arguments.seconds))
-                    mine, theirs = (statistics.mean(values) for values in rates.values())
-                    row = f"{f'{size}×{size}':8}{place:8}{recipe:22}{mine:10,.0f}{theirs:15,.0f}{mine / theirs:8.1f}"
-                    print(row, flush=True)
+                    wall, core = (statistics.mean(values) for values in zip(*rates["ours"], strict=True))
+                    peer = [value for value, _ in rates.get("DataLoader", [])]
+                    theirs = f"{statistics.mean(peer):,.0f}" if peer else "not installed"
+                    print(f"| {size}×{size} | {place} | {recipe} | {wall:,.0f} | {core:,.0f} | {theirs} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -9,19 +9,31 @@ import tensorflow as tf
 CROPS = ("pad", "resized", "none")
 
 
-def _uniform(rows, shape, seed, low=0.0, high=1.0, dtype=tf.float32, axis=0):
+# The first row, the one after the last, and the number of rows of the whole batch.
+_Rows = tuple[int | tf.Tensor, int | tf.Tensor, int | tf.Tensor]
+
+
+def _uniform(
+    rows: _Rows,
+    shape: Sequence[int],
+    seed: tf.Tensor,
+    low: float | tf.Tensor = 0.0,
+    high: float | tf.Tensor = 1.0,
+    dtype: tf.DType = tf.float32,
+    axis: int = 0,
+) -> tf.Tensor:
     """Draws numbers of a shape, less its axis of images, for a whole batch, and returns those of its rows."""
     first, last, count = rows
     numbers = tf.random.stateless_uniform([*shape[:axis], count, *shape[axis:]], seed, low, high, dtype)
     return numbers[(slice(None),) * axis + (slice(first, last),)]
 
 
-def _pad_crop(images, seed, rows):
+def _pad_crop(images: tf.Tensor, seed: tf.Tensor, rows: _Rows) -> tf.Tensor:
     """Shifts each image by up to an eighth of its size, repeating the border."""
     height, width = tf.unstack(tf.shape(images)[1:3])
     row_seed, column_seed = tf.unstack(tf.random.split(seed, 2))
 
-    def shifted(size, seed):
+    def shifted(size: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
         margin = size // 8
         offsets = _uniform(rows, [1], seed, -margin, margin + 1, tf.int32)
         # Clipped indices repeat the border, which black padding would turn into an edge on light images.
@@ -31,7 +43,7 @@ def _pad_crop(images, seed, rows):
     return tf.gather(images, shifted(width, column_seed), axis=2, batch_dims=1)
 
 
-def _resized_crop(images, seed, rows):
+def _resized_crop(images: tf.Tensor, seed: tf.Tensor, rows: _Rows) -> tf.Tensor:
     """Cuts a random box of 8% to 100% of the area and aspect 3:4 to 4:3 out of each image, and resizes it back."""
     n, height, width = tf.unstack(tf.shape(images)[:3])
     area_seed, aspect_seed, top_seed, left_seed = tf.unstack(tf.random.split(seed, 4))
@@ -46,12 +58,12 @@ def _resized_crop(images, seed, rows):
     return tf.cast(tf.round(resized), tf.uint8)
 
 
-def _flip(images, seed, rows):
+def _flip(images: tf.Tensor, seed: tf.Tensor, rows: _Rows) -> tf.Tensor:
     flipped = _uniform(rows, [1, 1, 1], seed) < 0.5
     return tf.where(flipped, tf.reverse(images, axis=[2]), images)
 
 
-def _color_jitter(images, seed, rows, strength):
+def _color_jitter(images: tf.Tensor, seed: tf.Tensor, rows: _Rows, strength: float) -> tf.Tensor:
     """Scales brightness, contrast and saturation of each image by factors from 1 − strength to 1 + strength."""
     factors = _uniform(rows, [3, 1, 1, 1], seed, 1 - strength, 1 + strength, axis=1)
     images = tf.cast(images, tf.float32) * factors[0]
@@ -80,8 +92,8 @@ def augment(
         crop: `"pad"` shifts by up to an eighth of the size, `"resized"` cuts and resizes a random box, `"none"`.
         flip: whether to mirror every second image, on average, from left to right.
         color_jitter: 0 to 1, how far brightness, contrast and saturation may leave 1.
-        rows: integers (first, last, count), where the images are those from `first` to before `last` of a batch of
-            `count`: they change as they would in the whole batch. None for a whole batch.
+        rows: integers (first, last, count), if the images are rows `first` to `last` − 1 of a batch of `count` images:
+            they change as they would in the whole batch. None for a whole batch.
 
     Returns:
         uint8 `[n, height, width, 3]`.

@@ -26,12 +26,12 @@ def training_batches(
 
     Args:
         split: a `Split`.
-        ways: N, classes a batch.
-        shots: K, images of each class.
+        ways: N, classes per batch.
+        shots: K, images of each class per batch.
         seed: an integer; with the step it decides each batch's images and their changes.
         start_step: the first step, for a resumed run.
         crop, flip, color_jitter: as in `augment`.
-        rows: the first row and the one after the last, where only a part of each batch is wanted; None for all.
+        rows: the first row and the one after the last, if only a part of each batch is wanted; None for all.
 
     Returns:
         A `tf.data.Dataset` of `(images uint8 [n, height, width, 3], labels int32 [n])` with n = N·K, or of the rows.
