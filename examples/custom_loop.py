@@ -3,7 +3,8 @@
 python examples/custom_loop.py
 
 It trains on Latin, digits and Cyrillic characters, and prints the loss and, before and after, how often one of five
-Armenian or Georgian characters is told from one labelled image of each. No download; under a minute on two CPU cores.
+Armenian or Georgian characters is recognised from one labelled image per class. It downloads nothing and takes under a
+minute on two CPU cores.
 """
 
 import keras

@@ -1,4 +1,4 @@
-"""Writes the features of a folder of images to an .npz file, with TensorFlow and NumPy alone.
+"""Writes the features of a folder of images to an .npz file, using only TensorFlow and NumPy.
 
 python examples/extract_features.py runs/glyphs/saved_model IMAGES features.npz
 """

@@ -2,9 +2,10 @@
 
 python examples/fine_tune.py --weights=imagenet --data_dir=DIR --ways=64 --shots=8 --output_dir=runs/fine_tuned
 
-DIR is laid out as the README says. `--weights=imagenet` downloads ImageNet's weights once; a path reads them from a
-file of weights without the top; left out, training starts from random ones. All flags of run_train.py but --backbone
-and --filters work here too, and run_eval.py and dsl_tf.predict read the run directory like any other.
+DIR has the layout that the README describes. `--weights=imagenet` downloads ImageNet's weights once; a path reads them
+from a file of weights without the top. Without the flag, training starts from random weights. All flags of
+`dsl_tf train` except --backbone and --filters work here too. The run directory can be evaluated and used for
+predictions like any other.
 """
 
 import os

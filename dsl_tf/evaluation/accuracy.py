@@ -90,7 +90,7 @@ def episode_predictions(
         vectors,
         tf.constant(support[rows], tf.int32),
         tf.constant(query.reshape(episodes, -1)[rows], tf.int32),
-        # As tensors: another value shall not compile the classifier again.
+        # As tensors: another value must not compile the classifier again.
         {name: tf.constant(value, tf.float32) for name, value in options.items()},
     )
     predictions = _classify(*arguments) if replicas == 1 else _classify_on_replicas(*arguments, tf.constant(chunks))
@@ -111,7 +111,7 @@ def class_accuracies(labels: np.ndarray, query: np.ndarray, predictions: np.ndar
         predictions: way indices `[E, N, Q]`.
 
     Returns:
-        The share of each class's queries classified as their own way, float64 `[C]`; NaN where it has none.
+        The share of each class's queries classified as their own way, float64 `[C]`; NaN if it has none.
     """
     right = predictions == np.arange(predictions.shape[1])[:, None]
     true = np.asarray(labels)[query]
@@ -148,7 +148,7 @@ def choose_lams(
         A dict from `(feature_transform, shots)` to the λ with the highest accuracy; of equal ones the smallest.
 
     Raises:
-        UserError: where the labels hold too few classes or images.
+        UserError: if the labels hold too few classes or images.
     """
     lams = {}
     for shot in shots:
@@ -204,9 +204,9 @@ def evaluate_episodes(
         features: float `[n, d]`.
         labels: integers `[n]`.
         split: the name to record, such as `"test"`.
-        ways: N, classes an episode.
-        shots: the numbers K of support images a class.
-        queries: query images a class.
+        ways: N, classes per episode.
+        shots: the numbers K of support images per class.
+        queries: query images per class.
         episodes: E, at least 2.
         seed: makes the episodes.
         classifiers: names in `CLASSIFIERS`.
@@ -218,7 +218,7 @@ def evaluate_episodes(
         An `Outcome` for each number of shots, classifier and feature transform.
 
     Raises:
-        UserError: for unknown names, or where the labels hold too few classes or images.
+        UserError: for unknown names, or if the labels hold too few classes or images.
     """
     unknown = sorted(set(classifiers) - set(CLASSIFIERS))
     if unknown:
@@ -263,6 +263,6 @@ def few_shot_accuracies(features: np.ndarray, labels: np.ndarray, split: str, **
         episodes_fingerprint, accuracy, half_width`, and `lam` for LaplacianShot; accuracies are fractions.
 
     Raises:
-        UserError: for unknown names, or where the labels hold too few classes or images.
+        UserError: for unknown names, or if the labels hold too few classes or images.
     """
     return [outcome.entry for outcome in evaluate_episodes(features, labels, split, **options)]

@@ -7,7 +7,7 @@ def _classes_of_queries(labels, query, predictions):
     """Returns the true and the predicted class of each query, both `[E, N·Q]`.
 
     Raises:
-        ValueError: where the shapes do not fit.
+        ValueError: if the shapes do not match.
     """
     episodes, ways, queries = query.shape
     if predictions.shape != (episodes, ways * queries):
@@ -34,7 +34,7 @@ def confusion(labels, support, query, predictions):
         meet in few of the episodes, so only the quotient of both compares pairs: see `confusion_rates`.
 
     Raises:
-        ValueError: where the shapes do not fit, or a way's queries are not of its support's class.
+        ValueError: if the shapes do not match, or a way's queries are not of its support's class.
     """
     labels, support, query = np.asarray(labels), np.asarray(support), np.asarray(query)
     way_classes = labels[support[:, :, 0]]
@@ -71,7 +71,7 @@ def most_confused(counts, chances, top=10):
 
     Returns:
         A list of tuples (i, j, rate), the highest rate first; of equal rates those with more chances, then the
-        smaller i and j. Pairs that never met or were never confused are left out.
+        smaller i and j. Pairs that never met or were never confused are omitted.
     """
     rates = confusion_rates(counts, chances)
     i, j = np.nonzero(np.where(np.eye(len(rates), dtype=bool), 0, np.nan_to_num(rates)))

@@ -14,7 +14,7 @@ def discriminant_score(x: np.ndarray, y: np.ndarray) -> float:
         y: integer labels `[n]`.
 
     Returns:
-        A float from 0 to 1; 0 where all features are the same.
+        A float from 0 to 1; 0 if all features are the same.
     """
     x = np.asarray(x, np.float64)
     # The mean of identical features need not be those features, rounded; their distance from the first one is 0.
@@ -53,7 +53,7 @@ def subspace_scores(x: np.ndarray, y: np.ndarray, W: np.ndarray | tf.Tensor) -> 
 
     Returns:
         The scores `classifier_subspace` and `complement`, a dict; 0 for a part that holds nothing of the features, such
-        as the complement where d ≤ C.
+        as the complement if d ≤ C.
     """
     x = np.asarray(x, np.float64)
     # What rounding leaves in an empty part would have a score of its own; features have float32's resolution.

@@ -16,9 +16,9 @@ def _check(counts, ways, shots, queries):
     smallest = int(enough[ways - 1]) if len(counts) >= ways else 0
     possible = []
     if smallest >= 2:
-        possible.append(f"with {ways} ways at most {smallest} support and query images a class")
+        possible.append(f"with {ways} ways at most {smallest} support and query images per class")
     if usable or not possible:
-        possible.append(f"with {need} images a class at most {usable} ways")
+        possible.append(f"with {need} images per class at most {usable} ways")
     raise UserError(
         f"Episodes of {ways} ways need {ways} classes of at least {need} images ({shots} support + {queries} query). "
         f"Received: {len(counts)} classes, {usable} of them that large. The largest possible: {' or '.join(possible)}."
@@ -55,11 +55,11 @@ def sample_episodes(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Samples episodes, the same ones for the same labels, sizes and seed.
 
-    Classes with fewer than `shots + queries` images are left out.
+    Classes with fewer than `shots + queries` images are skipped.
 
     Args:
         labels: integers `[n]`.
-        ways: N, classes an episode.
+        ways: N, classes per episode.
         shots: K, support images of each class.
         queries: query images of each class.
         episodes: E.
@@ -70,7 +70,7 @@ def sample_episodes(
         `[E, ways, queries]`. No class and no image occurs twice in an episode.
 
     Raises:
-        UserError: where the labels do not hold enough classes or images; it says the largest possible.
+        UserError: if the labels do not hold enough classes or images; it says the largest possible.
     """
     labels = np.asarray(labels)
     order = np.argsort(labels, kind="stable")

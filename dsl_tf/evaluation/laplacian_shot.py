@@ -117,14 +117,14 @@ def _propagated(unary, neighbours, lam, iterations):
     shape = tf.shape(unary)
 
     def affinity_times(assignments):
-        # W has knn − 1 ones a row: a gather, not a matrix product.
+        # W has knn − 1 ones per row: a gather, not a matrix product.
         rows = tf.gather(tf.reshape(assignments, [-1, shape[2]]), neighbours)
         return tf.reshape(tf.reduce_sum(rows, axis=0), shape)
 
     def update(step, assignments, pairwise, energy, settled):
         scores = lam * pairwise - unary
         log_assignments = tf.nn.log_softmax(scores)
-        # Episodes that have settled go on with the rest: to hold them back would cost more, and they hardly move.
+        # Episodes that have settled continue with the rest: stopping them would cost more, and they hardly move.
         updated = tf.exp(log_assignments)
         pairwise = affinity_times(updated)
         moved = tf.reduce_sum(updated * (log_assignments + unary - lam * pairwise), axis=[1, 2])
@@ -151,7 +151,7 @@ def propagated_assignments(support, query, means, knn, lam, rectify, iterations)
         Y, the probabilities of the ways, float32 `[E, M, N]`.
 
     Raises:
-        ValueError: where `knn` is below 1.
+        ValueError: if `knn` is below 1.
     """
     if knn < 1:
         raise ValueError(f"`knn` counts the query itself and must be at least 1. Received: {knn}")
@@ -188,7 +188,7 @@ def laplacian_shot(
         The way index of each query, int32 `[E, M]`.
 
     Raises:
-        ValueError: where the shapes do not fit, or `knn` is below 1.
+        ValueError: if the shapes do not match, or `knn` is below 1.
     """
     support, query = as_episodes(support, query)
     episodes, ways, shots, d = tf.unstack(tf.shape(support))

@@ -10,7 +10,7 @@ def as_episodes(support, query):
     """Returns support `[E, N, K, d]` and query `[E, M, d]` in float32.
 
     Raises:
-        ValueError: where the shapes do not fit.
+        ValueError: if the shapes do not match.
     """
     support, query = tf.convert_to_tensor(support), tf.convert_to_tensor(query)
     fits = support.shape.rank == 4 and query.shape.rank == 3
@@ -46,7 +46,7 @@ def nearest_centroid(support: np.ndarray | tf.Tensor, query: np.ndarray | tf.Ten
         The way index of each query, int32 `[E, M]`; of equally near ways the first.
 
     Raises:
-        ValueError: where the shapes do not fit.
+        ValueError: if the shapes do not match.
     """
     support, query = as_episodes(support, query)
     scores = centroid_scores(tf.reduce_mean(support, axis=2), query)

@@ -29,7 +29,7 @@ class PairedDifference:
     Args:
         difference: the mean over seeds and episodes.
         episodes_half_width: of the 95% interval over episodes, from the differences episode by episode.
-        seeds_half_width: of the 95% interval over seeds; None where one of both has a single seed.
+        seeds_half_width: of the 95% interval over seeds; None if one of both has a single seed.
         independent_half_width: what `episodes_half_width` would be, had each its own episodes.
     """
 
@@ -51,7 +51,7 @@ class PairedMatrix:
         half_widths: of the accuracies' own 95% intervals over episodes `[G]`.
         differences: float64 `[G, G]`, antisymmetric.
         episodes_half_widths, seeds_half_widths, independent_half_widths: as in `PairedDifference` `[G, G]`, symmetric
-            with zeros on the diagonal; NaN where there is no interval over seeds.
+            with zeros on the diagonal; NaN if there is no interval over seeds.
     """
 
     names: tuple
@@ -115,19 +115,19 @@ def paired_difference(first, second, first_seeds=None, second_seeds=None):
     """Compares two runs, or two groups of runs that differ in nothing but the seed, on the same episodes.
 
     The interval over episodes is 1.96 standard errors of the differences between the means over seeds. The interval
-    over seeds takes Student's quantile: where both groups have the same seeds, of the differences seed by seed;
+    over seeds takes Student's quantile: if both groups have the same seeds, of the differences seed by seed;
     otherwise Welch's, for two independent groups.
 
     Args:
         first, second: shares of queries classified correctly in each episode, `[E]`, or `[S, E]` with a row for each
             seed; column by column the same episodes, of which only the number can be checked here.
-        first_seeds, second_seeds: the seeds of the rows; where None, seeds are not paired.
+        first_seeds, second_seeds: the seeds of the rows; if None, seeds are not paired.
 
     Returns:
         A `PairedDifference`.
 
     Raises:
-        UserError: where the numbers of episodes differ or are under 2.
+        UserError: if the numbers of episodes differ or are under 2.
         ValueError: for other shapes, accuracies that are not finite, or seeds that do not match the rows.
     """
     first, first_seeds = _checked(np.atleast_2d(first), first_seeds)
@@ -159,7 +159,7 @@ def comparison_matrix(groups, seeds=None):
         A `PairedMatrix`.
 
     Raises:
-        UserError: for fewer than two groups, or where the numbers of episodes differ or are under 2.
+        UserError: for fewer than two groups, or if the numbers of episodes differ or are under 2.
         ValueError: for other shapes, accuracies that are not finite, or seeds that do not match the rows.
     """
     if len(groups) < 2:

@@ -41,7 +41,7 @@ def _is_relevant(features, squares, labels, positions, count):
 
 @true_float32()
 def retrieval_metrics(features, labels, ks=(1, 2, 4, 8), block=None):
-    """Measures retrieval where every image queries all others, by Euclidean distance.
+    """Measures retrieval in which every image queries all others, by Euclidean distance.
 
     The distances are float32's, of features measured from their middle: what differs by less than about 1e-7 of the
     features' squared spread counts as equal or either way. Of equal distances the image that comes first in
@@ -63,8 +63,8 @@ def retrieval_metrics(features, labels, ks=(1, 2, 4, 8), block=None):
         Check").
 
     Raises:
-        ValueError: where the shapes do not fit or a k is less than 1.
-        UserError: where no class has two images, or features are not finite.
+        ValueError: if the shapes do not match or a k is less than 1.
+        UserError: if no class has two images, or features are not finite.
     """
     features, labels = np.asarray(features), np.asarray(labels)
     if features.ndim != 2 or labels.shape != features.shape[:1]:

@@ -36,7 +36,7 @@ def nearest_centroid_probabilities(support, labels, query):
         The probabilities of the classes, float64 `[M, N]`.
 
     Raises:
-        ValueError: where the shapes or labels do not fit.
+        ValueError: if the shapes or labels do not match.
     """
     support, query, counts = _as_task(support, labels, query)
     members = [support[:, np.asarray(labels) == way] for way in range(len(counts))]
@@ -61,7 +61,7 @@ def laplacian_shot_probabilities(support, labels, query, knn=3, lam=DEFAULT_LAM,
         The probabilities of the classes, float64 `[M, N]`.
 
     Raises:
-        ValueError: where the shapes or labels do not fit, or `knn` is below 1.
+        ValueError: if the shapes or labels do not match, or `knn` is below 1.
     """
     support, query, counts = _as_task(support, labels, query)
     means = (np.asarray(labels) == np.arange(len(counts))[:, None]) / counts[:, None]

@@ -13,7 +13,7 @@ def singular_values(W):
         float64 `[d]`, descending; where d > C the last d − C are the zeros that the paper pads.
 
     Raises:
-        ValueError: where W is no matrix.
+        ValueError: if W is no matrix.
     """
     W = np.asarray(W).astype(np.float64)
     if W.ndim != 2 or not W.size:
@@ -36,7 +36,7 @@ def spectral_weights(W, power):
         float64 `[d]` from 0 to 1, in the order of `singular_values`.
 
     Raises:
-        ValueError: where W is no matrix or the power is negative.
+        ValueError: if W is no matrix or the power is negative.
     """
     if not power >= 0:
         raise ValueError(f"`power` must be at least 0 (the paper takes 0.1 to 0.5). Received: {power}")

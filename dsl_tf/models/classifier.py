@@ -17,7 +17,7 @@ class FixedSubspaceClassifier(keras.layers.Layer):
         seed: makes the random basis.
 
     Raises:
-        ValueError: for another kind, or on building where the features have fewer than C dimensions.
+        ValueError: for another kind, or on building if the features have fewer than C dimensions.
     """
 
     def __init__(self, classes: int, kind: str = "random", seed: int = 0, **kwargs):

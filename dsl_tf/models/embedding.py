@@ -164,7 +164,7 @@ class EmbeddingModel(keras.Model):
         if not self._logged:
             return super().compute_loss(x, y, y_pred, sample_weight, training)
         terms = self.loss.reduced_terms(y, y_pred, sample_weight)
-        # In a replica a term is its share of the global batch's; the mean over replicas shall be the whole.
+        # In a replica a term is its share of the global batch's; the mean over replicas must be the batch's.
         replicas = tf.distribute.get_strategy().num_replicas_in_sync
         rows = tf.shape(y_pred)[0]
         for name, term in terms.items():

@@ -137,7 +137,7 @@ def _pick_note(row: Row) -> str | None:
 
 
 def _notes(rows: Sequence[Row]) -> tuple[str, ...]:
-    """Explains the marks, the choices of N×K and the runs that were left out."""
+    """Explains the marks, the choices of N×K and the runs that were skipped."""
     notes = difference_notes((row.mark, row.differences) for row in rows)
     notes += [note for note in map(_pick_note, rows) if note]
     repeats = [run.directory for row in rows for candidate in row.candidates for run in candidate.repeats]

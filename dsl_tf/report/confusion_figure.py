@@ -56,7 +56,7 @@ def draw_confusion(
     The colours are those of the confusions alone: on one scale with the right answers they would all be pale.
 
     Args:
-        rates: `[C, C]`, row i and column j the rate at which class i is taken for class j, NaN where they never met, as
+        rates: `[C, C]`, row i and column j the rate at which class i is taken for class j, NaN if they never met, as
             `dsl_tf.evaluation.confusion.confusion_rates` returns them.
         class_names: the name of each class, by label.
         path: the image file to write; its extension decides the format.

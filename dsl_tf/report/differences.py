@@ -18,7 +18,7 @@ def differences(candidate: Candidate, cell: Cell, measurements: tuple[Measuremen
 
     Returns:
         A text for each, such as `"epochs=10 (cell: 160)"`. The flags are those of the configurations, compared with
-        `experiments.configuration(cell)`. Flags without an effect on the loss are left out, and so is an N×K that the
+        `experiments.configuration(cell)`. Flags without an effect on the loss are omitted, and so is an N×K that the
         paper's choice among several may have included.
     """
     run = candidate.configuration

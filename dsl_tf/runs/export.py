@@ -98,7 +98,7 @@ def load_exported_model(path: str | os.PathLike[str]) -> ExportedModel:
         An `ExportedModel`.
 
     Raises:
-        UserError: where there is none, it cannot be loaded, or it is not one that dsl_tf exported.
+        UserError: if there is none, it cannot be loaded, or it is not one that dsl_tf exported.
     """
     folder = _saved_model_folder(path)
     try:
@@ -126,7 +126,7 @@ def load_feature_mean(path: str | os.PathLike[str]) -> np.ndarray:
         float32 `[d]`.
 
     Raises:
-        UserError: where there is none, as beside a SavedModel alone.
+        UserError: if there is none, as beside a SavedModel alone.
     """
     file = pathlib.Path(path) / run_directory.STATISTICS
     try:

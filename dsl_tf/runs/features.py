@@ -44,7 +44,7 @@ def extract_features(backbone: keras.Model, images: np.ndarray | StoredImages, b
     replicas = strategy.num_replicas_in_sync
     # Known before the function is traced: within a replica the strategy does not tell it.
     distribution.local_replicas(strategy)
-    # An open batch dimension: the last, smaller batch shall not compile the network a second time.
+    # An open batch dimension: the last, smaller batch must not compile the network a second time.
     specification = tf.TensorSpec([None, *images.shape[1:]], tf.uint8)
     if replicas == 1:
         forward = _forward.get_concrete_function(backbone, specification)

@@ -92,7 +92,7 @@ def parse(configuration: type, flag_values: flags.FlagValues) -> Any:
 
 
 def to_lines(configuration: Any, with_defaults: bool = True) -> list[str]:
-    """Returns the lines of a flagfile that repeats a configuration; fields that are None are left out.
+    """Returns the lines of a flagfile that repeats a configuration; fields that are None are omitted.
 
     Args:
         configuration: an instance of a dataclass of `dsl_tf.runs.configuration`.

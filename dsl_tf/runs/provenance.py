@@ -17,8 +17,8 @@ def commit(folder=None):
         folder: the folder of a Python package; None for this one.
 
     Returns:
-        Its commit, 40 digits, with `-dirty` after it where files of the checkout differ; None for an installed package,
-        or where git is not there.
+        Its commit, 40 digits, with `-dirty` after it if files of the checkout differ; None for an installed package,
+        or if git is missing.
     """
     folder = pathlib.Path(__file__).parent if folder is None else folder
     # Without looking where an environment lies within somebody else's repository: the package is no file of that.
@@ -27,8 +27,8 @@ def commit(folder=None):
 
 
 def _git(folder, *arguments):
-    """Returns what git prints, or None where it fails."""
-    # git writes the index again where it may, and another process may be at it.
+    """Returns what git prints, or None if it fails."""
+    # git writes the index again if it may, and another process may be at it.
     environment = {**os.environ, "GIT_OPTIONAL_LOCKS": "0"}
     try:
         process = subprocess.run(

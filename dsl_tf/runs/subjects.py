@@ -32,7 +32,7 @@ class Subject:
         features: float32 `[n, d]`.
         labels: integers `[n]` from 0 to C − 1.
         class_names: C names, by label.
-        validation: returns features and labels of the validation classes; None where there are none.
+        validation: returns features and labels of the validation classes; None if there are none.
         mean: the mean of the training features `[d]`, or None.
         kernel: the classifier's weights `[d, C]` of the training classes, or None.
         images: uint8 `[n, h, w, 3]`, to be indexed, or None.
@@ -56,13 +56,13 @@ def of_run(directory, split, data_dir=None):
     Args:
         directory: the run directory.
         split: the split to evaluate.
-        data_dir: the folder with the data, where it is not where the run had it.
+        data_dir: the folder with the data, if it has moved since the training.
 
     Returns:
         A `Subject`.
 
     Raises:
-        UserError: where the directory is no finished run, or its data cannot be read.
+        UserError: if the directory is no finished run, or its data cannot be read.
     """
     directory = pathlib.Path(directory)
     training = run_directory.read_configuration(directory)
@@ -70,7 +70,7 @@ def of_run(directory, split, data_dir=None):
     if results is None:
         raise UserError(
             f"The run in {str(directory)!r} has not finished: it has no {run_directory.RESULTS}. "
-            "Repeat its run_train.py command to go on with it."
+            "Run its training command again to resume it."
         )
     if results.get("source") == "arrays":
         raise UserError(
@@ -98,7 +98,7 @@ def of_run(directory, split, data_dir=None):
 
 
 def run_features(directory, backbone, split):
-    """Returns the features of a split by the backbone that a run directory holds, from its cache where they are there.
+    """Returns the features of a split by the backbone that a run directory holds, from its cache if they are there.
 
     Args:
         directory: the run directory, a `pathlib.Path`.
@@ -126,7 +126,7 @@ def of_saved_model(directory, split, data_options):
         A `Subject`.
 
     Raises:
-        UserError: where it cannot be loaded or has another signature, or the data cannot be read.
+        UserError: if it cannot be loaded or has another signature, or the data cannot be read.
     """
     model = load_exported_model(directory)
     fingerprint = files_fingerprint(directory)
@@ -150,7 +150,7 @@ def of_features_file(path):
         A `Subject`.
 
     Raises:
-        UserError: where the file cannot be read or its arrays do not fit.
+        UserError: if the file cannot be read or its arrays do not match.
     """
     arrays = _read_arrays(path)
     features, labels, names = _checked(path, arrays, "")
@@ -232,7 +232,7 @@ def _names(path, name, values):
     # What NumPy and Python raise for code points that there are not, or that no file can hold.
     except (ValueError, SystemError):
         raise UserError(
-            f"--features={path!r}: {name} must be texts in Unicode. Received: one that is damaged. Write them anew."
+            f"--features={path!r}: {name} must be Unicode text. Received: damaged text. Write the file again."
         ) from None
     return names
 

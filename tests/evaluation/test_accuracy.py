@@ -290,7 +290,7 @@ def test_cl2_without_a_mean_is_an_error():
 
 def test_too_few_images_are_an_error():
     features, labels = clustered(images=12)
-    with pytest.raises(UserError, match="with 5 ways at most 12 support and query images a class"):
+    with pytest.raises(UserError, match="with 5 ways at most 12 support and query images per class"):
         few_shot_accuracies(features, labels, "test", shots=(1,), feature_transforms=("none",))
 
 
