@@ -37,7 +37,8 @@ def results_summary(results: dict[str, Any], directory: str | os.PathLike[str]) 
     """
     lines = [""]
     if results["accuracies"]:
-        lines += [f"Few-shot accuracy of {results['loss']} on classes unseen in training:", ""]
+        chance = ", ".join(f"{1 / ways:.1%}" for ways in sorted({entry["ways"] for entry in results["accuracies"]}))
+        lines += [f"Few-shot accuracy of {results['loss']} on classes unseen in training (chance: {chance}):", ""]
         lines += [accuracy_table(results["accuracies"]), ""]
     if scores := results.get("discriminant_scores"):
         lines += [
