@@ -1,5 +1,8 @@
 """Stochastic gradient descent as the reference recipes of the paper run it."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import keras
 import tensorflow as tf
 
@@ -15,13 +18,22 @@ class CoupledDecaySGD(keras.optimizers.SGD):
         learning_rate: a float or a schedule.
         momentum: 0 to 1.
         coupled_weight_decay: the L2 coefficient, for every trainable weight.
+        nesterov: whether to look ahead: w ← w − rate·(g + decay·w + momentum·v), with v after its update.
+        **kwargs: further arguments of `keras.optimizers.SGD`.
     """
 
-    def __init__(self, learning_rate, momentum=0.9, coupled_weight_decay=5e-4, **kwargs):
-        super().__init__(learning_rate, momentum=momentum, **kwargs)
+    def __init__(
+        self,
+        learning_rate: float | keras.optimizers.schedules.LearningRateSchedule,
+        momentum: float = 0.9,
+        coupled_weight_decay: float = 5e-4,
+        nesterov: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(learning_rate, momentum=momentum, nesterov=nesterov, **kwargs)
         self.coupled_weight_decay = coupled_weight_decay
 
-    def update_step(self, gradient, variable, learning_rate):
+    def update_step(self, gradient: tf.Tensor, variable: keras.Variable, learning_rate: tf.Tensor) -> None:
         learning_rate = tf.cast(learning_rate, variable.dtype)
         gradient = tf.cast(gradient, variable.dtype) + self.coupled_weight_decay * variable
         if not self.momentum:
@@ -34,9 +46,10 @@ class CoupledDecaySGD(keras.optimizers.SGD):
             lr=learning_rate,
             grad=gradient,
             momentum=tf.cast(self.momentum, variable.dtype),
+            use_nesterov=self.nesterov,
         )
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "coupled_weight_decay": self.coupled_weight_decay}
 
 
@@ -51,20 +64,20 @@ class WarmupStepDecay(keras.optimizers.schedules.LearningRateSchedule):
         decay_rate: the factor.
     """
 
-    def __init__(self, peak, warmup_steps, decay_steps, decay_rate=0.1):
+    def __init__(self, peak: float, warmup_steps: int, decay_steps: Sequence[int], decay_rate: float = 0.1) -> None:
         self.peak = peak
         self.warmup_steps = warmup_steps
         self.decay_steps = tuple(decay_steps)
         self.decay_rate = decay_rate
 
-    def __call__(self, step):
+    def __call__(self, step: Any) -> tf.Tensor:
         """Returns the float32 learning rate of a step, counted from 0."""
         step = tf.cast(step, tf.float32)
         warmup = tf.minimum((step + 1) / max(self.warmup_steps, 1), 1.0)
         drops = tf.add_n([tf.cast(step >= boundary, tf.float32) for boundary in self.decay_steps] or [tf.zeros([])])
         return self.peak * warmup * self.decay_rate**drops
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             "peak": self.peak,
             "warmup_steps": self.warmup_steps,

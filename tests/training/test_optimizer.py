@@ -6,19 +6,20 @@ import tensorflow as tf
 from dsl_tf.training.optimizer import CoupledDecaySGD, WarmupStepDecay
 
 
-@pytest.mark.parametrize("momentum", [0.0, 0.9])
-def test_decay_is_part_of_the_gradient_and_momentum_free_of_the_rate(momentum):
+@pytest.mark.parametrize(("momentum", "nesterov"), [(0.0, False), (0.9, False), (0.9, True), (0.0, True)])
+def test_decay_is_part_of_the_gradient_and_momentum_free_of_the_rate(momentum, nesterov):
     random = np.random.default_rng(0)
     rates = [0.1, 0.1, 0.01, 0.01]
     weights = random.normal(size=5)
     variable = keras.Variable(weights.astype(np.float32))
     schedule = keras.optimizers.schedules.PiecewiseConstantDecay([1], [0.1, 0.01])
-    optimizer = CoupledDecaySGD(schedule, momentum=momentum, coupled_weight_decay=0.05)
+    optimizer = CoupledDecaySGD(schedule, momentum=momentum, coupled_weight_decay=0.05, nesterov=nesterov)
     velocity = np.zeros(5)
     for rate in rates:
         gradient = random.normal(size=5)
-        velocity = momentum * velocity + gradient + 0.05 * weights
-        weights = weights - rate * velocity
+        decayed = gradient + 0.05 * weights
+        velocity = momentum * velocity + decayed
+        weights = weights - rate * (decayed + momentum * velocity if nesterov else velocity)
         optimizer.apply([tf.constant(gradient, tf.float32)], [variable])
     np.testing.assert_allclose(variable.numpy(), weights, rtol=1e-5)
 
