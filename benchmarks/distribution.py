@@ -265,7 +265,7 @@ def speed(strategy, size):
     pathlib.Path("/proc/self/clear_refs").write_text("5")
     resident = memory("VmRSS")
     for number, (images, labels) in enumerate(batches):
-        distribution.everywhere(strategy, True)
+        distribution.barrier(strategy)
         if number == 2:
             before = loopback_bytes()
         started = time.monotonic()
@@ -300,7 +300,7 @@ def child(arguments):
         found = numbers(strategy, arguments.losses.split(","), arguments.steps, reference)
         if distribution.is_chief(strategy):
             np.savez(arguments.child, **found)
-    distribution.everywhere(strategy, True)
+    distribution.barrier(strategy)
 
 
 def launch(command, processes, output):

@@ -3,22 +3,22 @@
 import contextlib
 import functools
 import os
-import socket
+from collections.abc import Iterator, Mapping
+from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from dsl_tf.errors import UserError
 
 # That of TensorFlow's SLURM resolver; several workers of a node count from it.
 _PORT = 8888
-_POD_LABEL = "DSL_TF_POD_LABEL"
 # How long a worker may be silent before the others give it up. TensorFlow's own 10 seconds are too few where processes
 # share their cores with others; one that dies is noticed at once, by its connections.
 _SILENCE_SECONDS = 60
 
 
-@functools.cache
-def open_strategy(distribution, virtual_devices=None):
+def open_strategy(distribution: str, virtual_devices: int | None = None) -> tf.distribute.Strategy:
     """Builds the strategy that a configuration asks for; one process has one of each kind.
 
     Args:
@@ -26,23 +26,31 @@ def open_strategy(distribution, virtual_devices=None):
         virtual_devices: into how many logical devices to split the CPU, or None.
 
     Returns:
-        A `tf.distribute.Strategy`; TensorFlow's default one where there is one device.
+        A `tf.distribute.Strategy`; TensorFlow's default one if there is one device. Within the scope of a strategy of
+        the caller's own, that one.
 
     Raises:
-        UserError: where TensorFlow runs already and cannot divide its devices any more, or the workers are not told.
+        UserError: if TensorFlow runs already and cannot divide its devices any more, or nothing names the workers.
     """
-    if distribution == "multi_worker":
-        return _multi_worker_strategy(_cluster_resolver(os.environ))
-    if distribution == "none":
+    if tf.distribute.has_strategy():
         return tf.distribute.get_strategy()
-    if virtual_devices:
+    if distribution == "multi_worker":
+        return _multi_worker_strategy()
+    if distribution == "none":
+        devices = ["CPU:0"]
+    elif virtual_devices:
         devices = _logical_cpus(virtual_devices)
     else:
-        devices = [device.name for device in tf.config.list_logical_devices("GPU")] or ["CPU:0"]
-    return tf.distribute.MirroredStrategy(devices) if len(devices) > 1 else tf.distribute.get_strategy()
+        devices = [device.name for device in tf.config.list_logical_devices("GPU")]
+    return _mirrored_strategy(tuple(devices)) if len(devices) > 1 else tf.distribute.get_strategy()
 
 
-def _logical_cpus(count):
+@functools.cache
+def _mirrored_strategy(devices: tuple[str, ...]) -> tf.distribute.Strategy:
+    return tf.distribute.MirroredStrategy(list(devices))
+
+
+def _logical_cpus(count: int) -> list[str]:
     cpu = tf.config.list_physical_devices("CPU")[0]
     # A second run in the process finds the CPU divided already, and may not ask for what it has.
     if len(tf.config.get_logical_device_configuration(cpu) or ()) != count:
@@ -56,7 +64,7 @@ def _logical_cpus(count):
     return [device.name for device in tf.config.list_logical_devices("CPU")]
 
 
-def _cluster_resolver(environment):
+def _cluster_resolver(environment: Mapping[str, str]) -> tf.distribute.cluster_resolver.ClusterResolver:
     """Returns who the workers are, and which this one is, from what the scheduler has set."""
     if "TF_CONFIG" in environment:
         resolver = tf.distribute.cluster_resolver.TFConfigClusterResolver()
@@ -75,12 +83,10 @@ def _cluster_resolver(environment):
         )
         spec = resolver.cluster_spec()
         task_type, task_id = resolver.get_task_info()
-    elif _POD_LABEL in environment:
-        spec, task_type, task_id = _of_pods(environment)
     else:
         raise UserError(
-            "--distribution=multi_worker must be told its workers by TF_CONFIG, by srun, or by pods that share the "
-            f"label in {_POD_LABEL}. Received: none of them. For the GPUs of one machine use --distribution=mirrored."
+            "--distribution=multi_worker needs the addresses of the workers from TF_CONFIG, or from srun. Received: "
+            "neither. Set TF_CONFIG, or use --distribution=mirrored for the GPUs of one machine."
         )
     gpus = len(tf.config.list_physical_devices("GPU"))
     return tf.distribute.cluster_resolver.SimpleClusterResolver(
@@ -88,34 +94,9 @@ def _cluster_resolver(environment):
     )
 
 
-def _of_pods(environment, client=None):
-    """Finds the pods of a label; TensorFlow knows them by the addresses of their nodes, this one by HOST_IP."""
-    if client is None:
-        try:
-            import kubernetes
-        except ImportError:
-            raise UserError(
-                f"{_POD_LABEL} needs the Python package kubernetes, which is missing. Install it, or set TF_CONFIG."
-            ) from None
-        kubernetes.config.load_incluster_config()
-        client = kubernetes.client.CoreV1Api()
-    try:
-        spec = tf.distribute.cluster_resolver.KubernetesClusterResolver(
-            {"worker": [environment[_POD_LABEL]]}, tf_server_port=_PORT, override_client=client
-        ).cluster_spec()
-    except RuntimeError as error:
-        raise UserError(f"All pods of {_POD_LABEL} must run. {error}. Repeat the command when they do.") from None
-    addresses = spec.job_tasks("worker")
-    own = f"{environment.get('HOST_IP') or socket.gethostbyname(socket.gethostname())}:{_PORT}"
-    if addresses.count(own) != 1:
-        raise UserError(
-            f"HOST_IP must be the address of one of the workers' nodes, {', '.join(addresses)}. Received: {own!r}. Set "
-            "it from status.hostIP, with one pod a node."
-        )
-    return spec, "worker", addresses.index(own)
-
-
-def _multi_worker_strategy(resolver):
+@functools.cache
+def _multi_worker_strategy() -> tf.distribute.Strategy:
+    resolver = _cluster_resolver(os.environ)
     spec = resolver.cluster_spec()
     try:
         # TensorFlow has no public way to say how long workers may be silent.
@@ -142,42 +123,66 @@ def _multi_worker_strategy(resolver):
 
 
 @functools.cache
-def local_replicas(strategy):
-    """Returns the numbers of this process's replicas among all, a range."""
+def local_replicas(strategy: tf.distribute.Strategy) -> range:
+    """Returns the numbers of this process's replicas among all."""
     ids = strategy.experimental_local_results(
         strategy.experimental_distribute_values_from_function(lambda value: value.replica_id_in_sync_group)
     )
     return range(int(ids[0]), int(ids[0]) + len(ids))
 
 
-def is_chief(strategy):
+def is_chief(strategy: tf.distribute.Strategy) -> bool:
     """Returns whether this process is the one that writes."""
     return local_replicas(strategy).start == 0
 
 
-def has_other_workers(strategy):
+def has_other_workers(strategy: tf.distribute.Strategy) -> bool:
     """Returns whether other processes take part."""
     return len(local_replicas(strategy)) < strategy.num_replicas_in_sync
 
 
 @tf.function
-def _sum_over_replicas(strategy, number):
+def _sum_over_replicas(strategy: tf.distribute.Strategy, number: tf.Tensor) -> tf.Tensor:
     return strategy.reduce("SUM", strategy.run(tf.identity, args=(number,)), axis=None)
 
 
-def sum_over_workers(strategy, number):
-    """Returns the sum of an integer over all workers, once all have come here."""
+def _sum_over_workers(strategy: tf.distribute.Strategy, numbers: Any) -> np.ndarray:
+    numbers = np.asarray(numbers, np.int64)
     if not has_other_workers(strategy):
-        return int(number)
-    return int(_sum_over_replicas(strategy, tf.constant(int(number), tf.int64))) // len(local_replicas(strategy))
+        return numbers
+    return _sum_over_replicas(strategy, tf.constant(numbers)).numpy() // len(local_replicas(strategy))
 
 
-def everywhere(strategy, flag):
-    """Returns whether a flag is true in all workers, once all have come here: a barrier, where it always is."""
+def sum_over_workers(strategy: tf.distribute.Strategy, number: int) -> int:
+    """Returns the sum of an integer over all workers, once all have come here."""
+    return int(_sum_over_workers(strategy, number))
+
+
+def barrier(strategy: tf.distribute.Strategy) -> None:
+    """Waits until all workers have come here."""
+    sum_over_workers(strategy, 0)
+
+
+def true_on_all_workers(strategy: tf.distribute.Strategy, flag: bool) -> bool:
+    """Returns whether a flag is true in all workers, once all have come here."""
     return sum_over_workers(strategy, not flag) == 0
 
 
-def rows_of(replica, replicas, count):
+def gather_bytes(strategy: tf.distribute.Strategy, content: bytes, length: int) -> list[bytes]:
+    """Returns what each worker contributes, in their order, once all have come here.
+
+    Args:
+        strategy: the `tf.distribute.Strategy`.
+        content: this worker's bytes. Those beyond `length`, and zeros at the end, are dropped.
+        length: the same number in all workers: tensors of different sizes would make them wait for each other forever.
+    """
+    local, replicas = local_replicas(strategy), strategy.num_replicas_in_sync
+    rows = np.zeros((replicas // len(local), length), np.int64)
+    rows[local.start // len(local)] = np.frombuffer(content[:length].ljust(length, b"\0"), np.uint8)
+    return [row.astype(np.uint8).tobytes().rstrip(b"\0") for row in _sum_over_workers(strategy, rows)]
+
+
+def rows_of(replica: Any, replicas: int, count: Any) -> tuple[Any, Any]:
     """Returns the first row of a replica, and the first of the next, of a batch of `count`: even to one row.
 
     Args:
@@ -188,13 +193,13 @@ def rows_of(replica, replicas, count):
     return replica * count // replicas, (replica + 1) * count // replicas
 
 
-def worker_rows(strategy, count):
+def worker_rows(strategy: tf.distribute.Strategy, count: int) -> tuple[int, int]:
     """Returns the first row of this process, and the first of the next, of a batch of `count`."""
     local, replicas = local_replicas(strategy), strategy.num_replicas_in_sync
     return rows_of(local.start, replicas, count)[0], rows_of(local.stop, replicas, count)[0]
 
 
-def replica_rows(strategy, arrays, count):
+def replica_rows(strategy: tf.distribute.Strategy, arrays: list[tf.Tensor], count: Any) -> list[tf.Tensor]:
     """Cuts this replica's rows out of those of its process, on the CPU: only they go to the device.
 
     Args:
@@ -213,8 +218,8 @@ def replica_rows(strategy, arrays, count):
 
 
 @contextlib.contextmanager
-def lost_workers_told(strategy):
-    """Turns what TensorFlow raises where another worker has died into a UserError."""
+def lost_workers_as_user_error(strategy: tf.distribute.Strategy) -> Iterator[None]:
+    """Turns what TensorFlow raises after another worker has died into a UserError."""
     try:
         yield
     except tf.errors.OpError as error:
@@ -224,6 +229,6 @@ def lost_workers_told(strategy):
         # After a long list of Python's lines.
         reason = " ".join(str(error).rsplit("aborted by:")[-1].split("\n")[0].split())[:200]
         raise UserError(
-            f"All workers must live while a run lasts. One of them ended or cannot be reached ({reason}). Repeat the "
-            "command on every worker: it goes on from the last checkpoint."
+            f"All workers must run until the end. One of them has ended or cannot be reached ({reason}). Run the same "
+            "command again on every worker to resume from the last checkpoint."
         ) from error

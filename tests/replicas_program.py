@@ -9,12 +9,15 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+import dsl_tf
 from dsl_tf import distribution, evaluation, losses
 from dsl_tf.data.pipeline import training_batches
+from dsl_tf.errors import UserError
 from dsl_tf.losses.replicas import sum_over_replicas
 from dsl_tf.models.normalization import FusedBatchNormalization
+from dsl_tf.runs.configuration import TrainingConfiguration
 from dsl_tf.runs.features import extract_features
-from dsl_tf.training import construction
+from dsl_tf.training import construction, workers
 from dsl_tf.training.step import TrainingStep
 from tests.images import SIZE, striped_split, tiny_backbone, tiny_configuration
 
@@ -199,6 +202,39 @@ def fitted(strategy):
     return [np.array(history.history["loss"], np.float32), *model.get_weights()]
 
 
+def check_disagreements(strategy, worker):
+    """Every worker must name what differs, with both values, and paths may differ."""
+    cases = {
+        "--seed": {"seed": worker},
+        "--learning_rate": {"learning_rate": 0.5 + worker},
+        "--filters": {"filters": (4, 4, 8, 16 + worker)},
+        "--test_episodes": {"test_episodes": 50 + worker},
+        "--dataset": {"dataset": "folder" if worker else "glyphs"},
+    }
+    for name, changes in cases.items():
+        configuration = TrainingConfiguration(**changes)
+        found = disagreement(strategy, configuration)
+        assert f" {name} " in found and f"{changes[name[2:]]} on worker {worker}" in found, found
+    assert disagreement(strategy, TrainingConfiguration(output_dir=str(worker), data_dir=str(worker))) == ""
+    same = TrainingConfiguration()
+    dsl_tf.__version__ += f".{worker}"
+    found = disagreement(strategy, same)
+    assert f"version {dsl_tf.__version__[:-1]}0 on worker 0, {dsl_tf.__version__[:-1]}1 on worker 1." in found, found
+    dsl_tf.__version__ = dsl_tf.__version__[:-2]
+    digest = workers.sources_digest()
+    workers.sources_digest = lambda: f"{digest}{worker}"
+    assert f"sources {digest}0 on worker 0, {digest}1 on worker 1." in disagreement(strategy, same)
+    workers.sources_digest = lambda: digest
+
+
+def disagreement(strategy, configuration):
+    try:
+        workers.check_same_command(strategy, configuration)
+    except UserError as error:
+        return str(error)
+    return ""
+
+
 def main(kind, virtual_devices, output):
     strategy = distribution.open_strategy(kind, int(virtual_devices) or None)
     arrays = {f"loss {name}": loss_and_gradients(strategy, build) for name, build in LOSSES.items()}
@@ -208,11 +244,19 @@ def main(kind, virtual_devices, output):
     arrays["evaluated"] = evaluated(strategy)
     if not distribution.has_other_workers(strategy):
         arrays["fitted"] = fitted(strategy)
-    everywhere = [distribution.everywhere(strategy, flag) for flag in (True, False, distribution.is_chief(strategy))]
-    assert everywhere == [True, False, not distribution.has_other_workers(strategy)]
+    agreed = [
+        distribution.true_on_all_workers(strategy, flag) for flag in (True, False, distribution.is_chief(strategy))
+    ]
+    assert agreed == [True, False, not distribution.has_other_workers(strategy)]
+    worker = distribution.local_replicas(strategy).start // len(distribution.local_replicas(strategy))
+    gathered = distribution.gather_bytes(strategy, f"ü{worker} and the rest".encode(), 3)
+    assert gathered == ["ü0".encode(), "ü1".encode()][: len(gathered)]
+    assert len(gathered) == 1 + distribution.has_other_workers(strategy)
+    if distribution.has_other_workers(strategy):
+        check_disagreements(strategy, worker)
     if distribution.is_chief(strategy):
         np.savez(output, **{f"{name}/{i}": array for name, found in arrays.items() for i, array in enumerate(found)})
-    distribution.everywhere(strategy, True)
+    distribution.barrier(strategy)
 
 
 if __name__ == "__main__":

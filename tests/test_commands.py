@@ -251,9 +251,9 @@ def test_a_killed_run_goes_on_with_the_same_command(data_dir, tmp_path, capfd, s
             # What schedulers and shells see of a process that SIGTERM ends.
             assert process.wait(60) == 143
             lines = process.stderr.read().strip().splitlines()
-            assert "Ended by SIGTERM. The same command goes on" in lines[-1] and "Traceback" not in str(lines)
+            assert "Ended by SIGTERM. Run the same command again" in lines[-1] and "Traceback" not in str(lines)
     assert commands.main(["train", *arguments]) == 0
-    assert "Going on from step" in capfd.readouterr().out
+    assert "Resuming from step" in capfd.readouterr().out
     lines = [json.loads(line) for line in log.read_text().splitlines()]
     assert [line["epoch"] for line in lines] == list(range(1, 61))
     assert np.isfinite([line["loss"] for line in lines]).all()

@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import time
-import types
 
 import numpy as np
 import pytest
@@ -162,7 +161,7 @@ def test_two_devices_go_on_where_one_was_killed_and_evaluate_as_one_does(data_di
     end([process])
     devices = ("--distribution=mirrored", "--virtual_devices=2")
     ((code, output),) = end([start([*run, *devices])])
-    assert code == 0 and "Going on from step" in output, output
+    assert code == 0 and "Resuming from step" in output, output
     assert_same_run(tmp_path, one_device())
     assert list(json.loads((tmp_path / "results.json").read_text())["devices"].values()) == [2]
     evaluate = ["run_eval.py", f"--run_dir={tmp_path}", *EPISODES]
@@ -198,18 +197,27 @@ def test_when_a_worker_dies_the_other_tells_it_and_the_same_command_goes_on(data
     (code, output), _ = end(workers, timeout=60)
     lines = [line for line in output.splitlines() if line.startswith("error: ")]
     assert code == 2 and len(lines) == 1, output
-    assert "workers" in lines[0] and "Repeat the command on every worker" in lines[0]
+    assert "workers" in lines[0] and "again on every worker" in lines[0]
     assert "Traceback" not in output
     assert len(steps(broken)) < 12
     workers = start_workers(2, again) + start_workers(2, [*run, f"--output_dir={unbroken}"])
     (code, chief_output), (other_code, other_output), *others = end(workers)
-    assert code == 0 and "Going on from step" in chief_output, chief_output
-    assert other_code == 0 and "Going on from step" not in other_output, other_output
+    assert code == 0 and "Resuming from step" in chief_output, chief_output
+    assert other_code == 0 and "Resuming from step" not in other_output, other_output
     assert [code for code, _ in others] == [0, 0], others
     assert_same_run(broken, one_device())
     assert_same_bits(broken, unbroken)
     assert list(json.loads((broken / "results.json").read_text())["devices"].values()) == [2]
     assert not list(tmp_path.rglob(".partial.*"))
+
+
+def test_workers_with_different_flags_all_end_before_the_first_step(data_dir, tmp_path):
+    run = [*TRAIN, "--epochs=3", f"--data_dir={data_dir}", f"--output_dir={tmp_path}", "--distribution=multi_worker"]
+    for code, output in end(start_workers(2, run, [["--weight_decay=0.1"], ["--weight_decay=0.2"]])):
+        assert code == 2, output
+        (line,) = [line for line in output.splitlines() if line.startswith("error: ")]
+        assert "--weight_decay 0.1 on worker 0, 0.2 on worker 1" in line
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_signal_at_any_worker_ends_all_with_the_step_saved(data_dir, tmp_path):
@@ -219,7 +227,7 @@ def test_a_signal_at_any_worker_ends_all_with_the_step_saved(data_dir, tmp_path)
     workers[1].send_signal(signal.SIGTERM)
     for code, output in end(workers, timeout=60):
         assert code == 128 + signal.SIGTERM, output
-        assert "Ended by SIGTERM" in output and "error: " not in output and "Traceback" not in output
+        assert "Ended by SIGTERM. Run the same" in output and "error: " not in output and "Traceback" not in output
     newest = max(int(path.name.removeprefix("ckpt-")) for path in (tmp_path / "checkpoints").iterdir())
     assert newest == steps(tmp_path)[-1]["step"]
 
@@ -237,7 +245,15 @@ def test_one_device_is_tensorflows_own():
     assert strategy is tf.distribute.get_strategy()
     assert list(distribution.local_replicas(strategy)) == [0]
     assert distribution.is_chief(strategy) and not distribution.has_other_workers(strategy)
-    assert distribution.everywhere(strategy, True) and not distribution.everywhere(strategy, False)
+    assert distribution.true_on_all_workers(strategy, True) and not distribution.true_on_all_workers(strategy, False)
+
+
+def test_a_callers_own_scope_is_used_and_never_kept():
+    own = tf.distribute.OneDeviceStrategy("CPU:0")
+    for kind in ("none", "auto", "mirrored"):
+        with own.scope():
+            assert distribution.open_strategy(kind) is own
+        assert distribution.open_strategy(kind) is tf.distribute.get_strategy() is not own
 
 
 def test_devices_that_come_too_late_are_an_error_of_one_line():
@@ -265,7 +281,7 @@ def test_a_wrong_tf_config_is_an_error_of_one_line(monkeypatch, value):
 
 
 def test_workers_that_nobody_tells_are_an_error():
-    with pytest.raises(UserError, match="TF_CONFIG, by srun"):
+    with pytest.raises(UserError, match="TF_CONFIG, or from srun"):
         distribution._cluster_resolver({})
 
 
@@ -281,25 +297,3 @@ def test_slurm_tells_the_workers(monkeypatch):
     resolver = distribution._cluster_resolver(variables)
     assert resolver.cluster_spec().as_dict() == {"worker": ["node07:8888", "node07:8889", "node08:8888", "node08:8889"]}
     assert (resolver.task_type, resolver.task_id) == ("worker", 2)
-
-
-def pod(name, address, phase="Running"):
-    status = types.SimpleNamespace(phase=phase, host_ip=address)
-    return types.SimpleNamespace(metadata=types.SimpleNamespace(name=name), status=status)
-
-
-def cluster(*pods):
-    """Answers as the Kubernetes client does; there is no cluster here."""
-    return types.SimpleNamespace(list_pod_for_all_namespaces=lambda label_selector: types.SimpleNamespace(items=pods))
-
-
-def test_kubernetes_tells_the_workers():
-    client = cluster(pod("b", "10.0.0.2"), pod("a", "10.0.0.9"))
-    environment = {"DSL_TF_POD_LABEL": "job-name=x", "HOST_IP": "10.0.0.2"}
-    spec, task_type, task_id = distribution._of_pods(environment, client)
-    assert spec.as_dict() == {"worker": ["10.0.0.9:8888", "10.0.0.2:8888"]}
-    assert (task_type, task_id) == ("worker", 1)
-    with pytest.raises(UserError, match="HOST_IP must be the address of one"):
-        distribution._of_pods({**environment, "HOST_IP": "10.0.0.3"}, client)
-    with pytest.raises(UserError, match='All pods .*"b" is not running'):
-        distribution._of_pods(environment, cluster(pod("b", None, "Pending")))

@@ -32,12 +32,14 @@ def start(arguments, **environment):
     )
 
 
-def start_workers(count, arguments):
-    """Starts Python in worker processes that find each other over loopback."""
+def start_workers(count, arguments, differences=()):
+    """Starts Python in worker processes that find each other over loopback; each may have arguments of its own."""
     cluster = {"worker": [f"127.0.0.1:{port}" for port in free_ports(count)]}
     return [
-        start(arguments, TF_CONFIG=json.dumps({"cluster": cluster, "task": {"type": "worker", "index": index}}))
-        for index in range(count)
+        start(
+            [*arguments, *own], TF_CONFIG=json.dumps({"cluster": cluster, "task": {"type": "worker", "index": index}})
+        )
+        for index, own in enumerate(differences or [()] * count)
     ]
 
 

@@ -48,6 +48,11 @@ def _different_flags(configuration, earlier):
     return [flag for (flag, value), (_, before) in pairs if value != before]
 
 
+def is_longer(configuration: TrainingConfiguration, earlier: TrainingConfiguration) -> bool:
+    """Returns whether a run differs from an earlier one in more epochs alone."""
+    return _different_flags(configuration, earlier) == ["epochs"] and configuration.epochs > earlier.epochs
+
+
 def read_configuration(directory):
     """Reads the training configuration of a run directory.
 
@@ -84,11 +89,14 @@ def open_directory(configuration):
     except OSError as error:
         raise UserError(f"{name} must be a directory that can be made and read. {error.strerror}.") from None
     if FLAGFILE in entries:
-        differing = _different_flags(configuration, read_configuration(directory))
-        if differing:
+        earlier = read_configuration(directory)
+        differing = _different_flags(configuration, earlier)
+        longer = is_longer(configuration, earlier)
+        if differing and not (longer and configuration.extend):
+            extend = f" Add --extend to train it for {configuration.epochs} epochs." if longer else ""
             raise UserError(
                 f"{name} holds a run with other flags: it differs in {', '.join('--' + flag for flag in differing)}. "
-                f"Choose another --output_dir, or repeat the flags in its {FLAGFILE} to go on with it."
+                f"Choose another --output_dir, or repeat the flags in its {FLAGFILE} to resume it.{extend}"
             )
         if not configuration.resume:
             raise UserError(f"{name} holds a run already, and --noresume asks for a new one. Choose another directory.")

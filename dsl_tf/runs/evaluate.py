@@ -11,20 +11,18 @@ from absl import logging
 from dsl_tf import distribution
 from dsl_tf.evaluation.accuracy import (
     Outcome,
-    choose_lams,
     class_accuracies,
     episode_accuracies,
-    evaluate_episodes,
     few_shot_accuracies,
 )
 from dsl_tf.evaluation.discriminant import subspace_features, subspace_scores
-from dsl_tf.evaluation.laplacian_shot import DEFAULT_LAM
 from dsl_tf.evaluation.paired import PairedMatrix, comparison_matrix
 from dsl_tf.evaluation.retrieval import retrieval_metrics
 from dsl_tf.evaluation.spectrum import singular_values
 from dsl_tf.evaluation.transforms import FEATURE_TRANSFORMS
 from dsl_tf.runs import directory as run_directory
 from dsl_tf.runs import subjects
+from dsl_tf.runs.accuracies import tested
 from dsl_tf.runs.subjects import Subject
 from dsl_tf.runs.titles import titles
 
@@ -91,7 +89,7 @@ def evaluate(configuration):
         UserError: where something cannot be read, or the split is too small, or another worker died.
     """
     strategy = distribution.open_strategy(configuration.distribution, configuration.virtual_devices)
-    with distribution.lost_workers_told(strategy):
+    with distribution.lost_workers_as_user_error(strategy):
         return _evaluate(configuration, strategy)
 
 
@@ -105,7 +103,7 @@ def _evaluate(configuration, strategy):
         if subject.training is not None and distribution.is_chief(strategy):
             _record(subject.name, result.accuracies)
     # None of the workers may end while another one reads or writes.
-    distribution.everywhere(strategy, True)
+    distribution.barrier(strategy)
     return Evaluation(tuple(results), _compare(results) if len(results) > 1 else {})
 
 
@@ -141,20 +139,13 @@ def _evaluate_subject(configuration, subject):
         "feature_transforms": transforms,
         "mean": subject.mean,
     }
-    options = {"episodes": configuration.episodes, "classifiers": configuration.classifiers}
-    if "laplacian_shot" in configuration.classifiers:
-        if subject.validation is not None:
-            options["lams"] = choose_lams(*subject.validation(), **arguments)
-        else:
-            logging.warning(
-                "No val classes of %r to choose LaplacianShot's λ on: going on with %s.", subject.name, DEFAULT_LAM
-            )
-    outcomes = tuple(evaluate_episodes(subject.features, subject.labels, configuration.split, **options, **arguments))
+    options = {"episodes": configuration.episodes, "classifiers": configuration.classifiers, **arguments}
+    outcomes = tuple(tested(subject.features, subject.labels, configuration.split, subject.validation, **options))
     details = {}
     if configuration.details:
         details["retrieval"] = retrieval_metrics(subject.features, subject.labels)
         if subject.kernel is not None:
-            details.update(_of_subspaces(subject, configuration.split, {**options, **arguments}))
+            details.update(_of_subspaces(subject, configuration.split, options))
     return SubjectResult(subject, outcomes, details)
 
 
@@ -162,7 +153,6 @@ def _of_subspaces(subject, split, options):
     """Measures what the features hold in span(W) and in its complement, as in Table 1."""
     # The mean and λ are of the whole features, and a projected mean would be needed for each part.
     options = {**options, "classifiers": ("nearest_centroid",), "feature_transforms": ("none",)}
-    options.pop("lams", None)
     parts = subspace_features(subject.features, subject.kernel)
     return {
         "discriminant_scores": subspace_scores(subject.features, subject.labels, subject.kernel),

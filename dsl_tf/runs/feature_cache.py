@@ -40,7 +40,7 @@ def cached_features(folder, model_fingerprint, split, compute):
     path = pathlib.Path(folder) / f"{key}.npy"
     strategy = tf.distribute.get_strategy()
     features = _read(path, len(split.labels))
-    if distribution.everywhere(strategy, features is not None):
+    if distribution.true_on_all_workers(strategy, features is not None):
         return features
     features = compute(split.images)
     if distribution.is_chief(strategy):

@@ -4,42 +4,59 @@ import hashlib
 import json
 import pathlib
 import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
+import numpy as np
 import tensorflow as tf
 from absl import logging
 
 from dsl_tf.errors import UserError
 from dsl_tf.files import read_text, remove, replacing
 from dsl_tf.runs import directory as run_directory
+from dsl_tf.training.construction import Parts
+from dsl_tf.training.step import TrainingStep
 
 MANIFEST = "manifest.json"
 VARIABLES = "variables"
 _KEPT = 3
 
 
+# tf.train.CheckpointManager lacks checksums, so that a damaged checkpoint would be restored or stop the run, and writes
+# in place: after a power cut its record may name files that are not on the disk. Nor does it keep the best weights that
+# the last three checkpoints tell of.
 class Checkpoints:
     """Saves and restores the state of a run in its directory.
 
     A checkpoint is a folder, `ckpt-STEP`, with TensorFlow's files and a manifest of their sizes and SHA-256. The last
-    three are kept, and the best weights that they tell of.
+    three are kept, and the best weights that they tell of: those for each number of shots, and those of the highest
+    mean over them.
 
     Args:
         directory: the run directory.
         parts: the `Parts` whose weights and optimizer are saved.
         training_step: the `TrainingStep` whose running means are saved.
+        shots: the numbers of shots that validation measures.
         writes: whether this process writes them; of several workers one does, and all read.
 
     Attributes:
         step: the number of steps done.
-        best_score: the best validation score so far, −1 before the first.
-        best_step: the step that reached it, 0 before the first.
     """
 
-    def __init__(self, directory, parts, training_step, writes=True):
+    def __init__(
+        self,
+        directory: pathlib.Path,
+        parts: Parts,
+        training_step: TrainingStep,
+        shots: Sequence[int],
+        writes: bool = True,
+    ) -> None:
         self._writes = writes
         self.step = tf.Variable(0, dtype=tf.int64, trainable=False)
-        self.best_score = tf.Variable(-1.0, dtype=tf.float64, trainable=False)
-        self.best_step = tf.Variable(0, dtype=tf.int64, trainable=False)
+        # The last one is of the mean.
+        self._shots: tuple[int | None, ...] = (*shots, None)
+        self._best_scores = tf.Variable(np.full(len(self._shots), -1.0), trainable=False)
+        self._best_steps = tf.Variable(np.zeros(len(self._shots), np.int64), trainable=False)
         weights = {"backbone": parts.backbone}
         if parts.classifier is not None:
             weights["classifier"] = parts.classifier
@@ -54,8 +71,8 @@ class Checkpoints:
             random=random,
             optimizer=parts.optimizer,
             step=self.step,
-            best_score=self.best_score,
-            best_step=self.best_step,
+            best_scores=self._best_scores,
+            best_steps=self._best_steps,
             sums=training_step.sums,
             summed_steps=training_step.steps,
         )
@@ -63,41 +80,59 @@ class Checkpoints:
         self._last = directory / run_directory.CHECKPOINTS
         self._best = directory / run_directory.BEST_CHECKPOINT
 
-    def save(self):
+    def best(self, shots: int | None = None) -> tuple[int, float]:
+        """Returns the step that validated best for a number of shots, and its accuracy; (0, −1) before the first.
+
+        Args:
+            shots: the number, or None for the mean over all.
+        """
+        index = self._shots.index(shots)
+        return int(self._best_steps[index]), float(self._best_scores[index])
+
+    def save(self) -> None:
         """Saves where the run stands.
 
         Raises:
-            OSError, tf.errors.OpError: where it cannot be written; the checkpoints before it are kept.
+            OSError, tf.errors.OpError: if it cannot be written; the checkpoints before it are kept.
         """
         if not self._writes:
             return
         step = int(self.step)
-        _write(self._everything, _folder(self._last, step), {"step": step, "best_step": int(self.best_step)})
+        record = {"step": step, "best_steps": self._best_steps.numpy().tolist()}
+        _write(self._everything, _folder(self._last, step), record)
         # Later ones are those that could not be restored.
         kept = [number for number in _numbers(self._last) if number <= step][-_KEPT:]
         _keep(self._last, kept)
         # And not this checkpoint's alone: whoever goes back to one before it needs the best of that time.
-        _keep(self._best, {_best_step(_folder(self._last, number)) for number in kept})
+        _keep(self._best, {step for number in kept for step in _best_steps(_folder(self._last, number))})
 
-    def save_best(self, score):
-        """Saves the weights as the best so far.
+    def save_best(self, accuracies: Mapping[int, float]) -> None:
+        """Saves the weights if they are the best so far, for a number of shots or for the mean.
+
+        Args:
+            accuracies: the validation accuracy of each number of shots.
 
         Raises:
-            OSError, tf.errors.OpError: where they cannot be written.
+            OSError, tf.errors.OpError: if they cannot be written.
         """
         step = int(self.step)
+        scores = np.array([*(accuracies[shots] for shots in self._shots[:-1] if shots is not None), 0.0])
+        scores[-1] = sum(accuracies.values()) / len(accuracies)
+        better = scores > self._best_scores.numpy()
+        if not better.any():
+            return
         if self._writes:
             _write(self._weights, _folder(self._best, step), {"step": step})
-        self.best_score.assign(score)
-        self.best_step.assign(step)
+        self._best_scores.assign(np.where(better, scores, self._best_scores.numpy()))
+        self._best_steps.assign(np.where(better, step, self._best_steps.numpy()))
 
-    def restore(self):
-        """Restores the newest checkpoint that is whole; does nothing where none was ever saved.
+    def restore(self) -> None:
+        """Restores the newest checkpoint that is whole; does nothing if none was ever saved.
 
         Those that are damaged are named in a warning, and so are damaged best weights, which are then forgotten.
 
         Raises:
-            UserError: where there are checkpoints and none is whole, or it is of another architecture.
+            UserError: if there are checkpoints and none is whole, or it is of another architecture or layout.
         """
         last = f"The checkpoints in {str(self._last)!r}"
         numbers = _numbers(self._last)
@@ -105,8 +140,13 @@ class Checkpoints:
             folder = _folder(self._last, number)
             problem = _damage(folder)
             if problem is None:
+                if "best_steps" not in _manifest(folder):
+                    raise UserError(
+                        f"{last} must keep the best step for each number of shots. Received: ckpt-{number}, which an "
+                        "earlier version of dsl_tf wrote. Resume with that version, or choose another --output_dir."
+                    )
                 _read(self._everything, folder)
-                self._forget_damaged_best()
+                self.forget_damaged_best()
                 return
             logging.warning("Checkpoint %r is damaged (%s): using the one before it.", str(folder), problem)
         if numbers:
@@ -121,50 +161,57 @@ class Checkpoints:
                 "wrote. Go on with that version, or choose another --output_dir."
             )
 
-    def restore_best(self):
-        """Restores the weights that validated best; keeps the present ones where there are none, or damaged ones."""
-        self._forget_damaged_best()
-        if int(self.best_step):
-            _read(self._weights, _folder(self._best, int(self.best_step)))
+    def restore_best(self, shots: int | None = None) -> None:
+        """Restores the weights that validated best; keeps the present ones if there are none, or damaged ones.
 
-    def _forget_damaged_best(self):
-        if not int(self.best_step):
-            return
-        folder = _folder(self._best, int(self.best_step))
-        problem = _damage(folder)
-        if problem is not None:
-            logging.warning(
-                "Checkpoint %r, the best weights so far, is damaged (%s): they are lost. Those of a later validation, "
-                "or the last ones, take their place.",
-                str(folder),
-                problem,
-            )
-            self.best_score.assign(-1.0)
-            self.best_step.assign(0)
+        Args:
+            shots: for which number of shots, or None for the mean over all.
+        """
+        self.forget_damaged_best()
+        step, _ = self.best(shots)
+        if step:
+            _read(self._weights, _folder(self._best, step))
+
+    def forget_damaged_best(self) -> None:
+        """Forgets best weights that are damaged, with a warning: those of a later validation take their place."""
+        steps = self._best_steps.numpy()
+        for step in sorted(set(steps.tolist()) - {0}):
+            folder = _folder(self._best, step)
+            problem = _damage(folder)
+            if problem is not None:
+                logging.warning(
+                    "Checkpoint %r, the best weights so far, is damaged (%s): they are lost. Those of a later "
+                    "validation, or the last ones, take their place.",
+                    str(folder),
+                    problem,
+                )
+                lost = steps == step
+                self._best_scores.assign(np.where(lost, -1.0, self._best_scores.numpy()))
+                self._best_steps.assign(np.where(lost, 0, self._best_steps.numpy()))
 
 
-def _folder(parent, number):
+def _folder(parent: pathlib.Path, number: int) -> pathlib.Path:
     return parent / f"ckpt-{number}"
 
 
-def _numbers(parent):
+def _numbers(parent: pathlib.Path) -> list[int]:
     """Returns the steps of the checkpoints in a folder, damaged ones too, in ascending order."""
     matches = [re.fullmatch(r"ckpt-(\d+)", path.name) for path in parent.iterdir()] if parent.is_dir() else []
     return sorted(int(match[1]) for match in matches if match)
 
 
-def _keep(parent, numbers):
+def _keep(parent: pathlib.Path, numbers: Iterable[int]) -> None:
     """Removes the checkpoints of a folder that are not among the numbers; other files in it are the user's own."""
     for number in set(_numbers(parent)) - set(numbers):
         remove(_folder(parent, number))
 
 
-def _sha256(path):
+def _sha256(path: pathlib.Path) -> str:
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _write(checkpoint, folder, record):
+def _write(checkpoint: tf.train.Checkpoint, folder: pathlib.Path, record: dict[str, Any]) -> None:
     folder.parent.mkdir(exist_ok=True)
     with replacing(folder) as beside:
         beside.mkdir()
@@ -175,10 +222,10 @@ def _write(checkpoint, folder, record):
         (beside / MANIFEST).write_text(json.dumps({**record, "files": files}, indent=1) + "\n", encoding="utf-8")
 
 
-def _damage(folder):
+def _damage(folder: pathlib.Path) -> str | None:
     """Returns what is wrong with the files of a checkpoint, or None."""
     try:
-        files = json.loads(read_text(folder / MANIFEST))["files"]
+        files = _manifest(folder)["files"]
         expected = {name: (properties["bytes"], properties["sha256"]) for name, properties in files.items()}
     except FileNotFoundError:
         return f"it has no {MANIFEST}" if folder.exists() else "it is not there"
@@ -197,14 +244,18 @@ def _damage(folder):
     return None if f"{VARIABLES}.index" in expected else f"{MANIFEST} does not list its files"
 
 
-def _best_step(folder):
+def _manifest(folder: pathlib.Path) -> dict[str, Any]:
+    return json.loads(read_text(folder / MANIFEST))
+
+
+def _best_steps(folder: pathlib.Path) -> list[int]:
     try:
-        return json.loads(read_text(folder / MANIFEST))["best_step"]
+        return list(_manifest(folder)["best_steps"])
     except (OSError, ValueError, KeyError, TypeError):
-        return None
+        return []
 
 
-def _read(checkpoint, folder):
+def _read(checkpoint: tf.train.Checkpoint, folder: pathlib.Path) -> None:
     try:
         checkpoint.read(str(folder / VARIABLES)).assert_consumed()
     except (ValueError, AssertionError, tf.errors.OpError) as error:

@@ -29,12 +29,12 @@ def bias(parts):
 def saved(tmp_path):
     """Five steps whose bias is the step; the second validates best, then the fourth."""
     parts = new_parts()
-    checkpoints = Checkpoints(tmp_path, parts, TrainingStep(parts))
+    checkpoints = Checkpoints(tmp_path, parts, TrainingStep(parts), (1, 5))
     for step in range(1, 6):
         parts.classifier.bias.assign(np.full(8, step, np.float32))
         checkpoints.step.assign(step)
         if step in (2, 4):
-            checkpoints.save_best(step / 10)
+            checkpoints.save_best({1: step / 10, 5: step / 10})
         checkpoints.save()
     return tmp_path
 
@@ -75,7 +75,7 @@ DAMAGES = [
 
 def restored(folder):
     parts = new_parts()
-    checkpoints = Checkpoints(folder, parts, TrainingStep(parts))
+    checkpoints = Checkpoints(folder, parts, TrainingStep(parts), (1, 5))
     checkpoints.restore()
     return parts, checkpoints
 
@@ -86,7 +86,7 @@ def test_the_last_three_are_kept_and_the_best_that_they_tell_of(saved):
     parts, checkpoints = restored(saved)
     assert int(checkpoints.step) == 5 and bias(parts) == 5
     checkpoints.restore_best()
-    assert int(checkpoints.best_step) == 4 and bias(parts) == 4
+    assert checkpoints.best() == checkpoints.best(5) == (4, 0.4) and bias(parts) == 4
     for step in (6, 7):
         checkpoints.step.assign(step)
         checkpoints.save()
@@ -99,7 +99,7 @@ def test_a_damaged_checkpoint_is_told_and_the_one_before_it_is_used(saved, caplo
     damage(saved / "checkpoints" / "ckpt-4" / file)
     parts, checkpoints = restored(saved)
     assert int(checkpoints.step) == 3 and bias(parts) == 3
-    assert float(checkpoints.best_score) == 0.2
+    assert checkpoints.best() == (2, 0.2)
     warnings = [record.getMessage() for record in caplog.records]
     assert len(warnings) == 2 and all(words in warning and "\n" not in warning for warning in warnings)
     assert "ckpt-5" in warnings[0] and "ckpt-4" in warnings[1]
@@ -128,7 +128,7 @@ def test_damaged_best_weights_are_told_and_later_ones_take_their_place(saved, ca
     damage(saved / "best_checkpoint" / "ckpt-4" / file)
     parts, checkpoints = restored(saved)
     assert "best weights" in caplog.text and words in caplog.text and len(caplog.records) == 1
-    assert int(checkpoints.best_step) == 0 and float(checkpoints.best_score) == -1
+    assert checkpoints.best() == checkpoints.best(1) == (0, -1)
     checkpoints.restore_best()
     assert bias(parts) == 5 and len(caplog.records) == 1
 
@@ -138,7 +138,7 @@ def test_best_weights_that_are_gone_at_the_end_leave_the_last_ones(saved, caplog
     shutil.rmtree(saved / "best_checkpoint")
     checkpoints.restore_best()
     assert "it is not there" in caplog.text
-    assert bias(parts) == 5 and int(checkpoints.best_step) == 0
+    assert bias(parts) == 5 and checkpoints.best() == (0, -1)
 
 
 def test_what_a_killed_process_left_half_written_is_no_checkpoint(tmp_path, saved):
@@ -174,10 +174,41 @@ def test_checkpoints_of_another_version_are_not_started_over(tmp_path):
         restored(tmp_path)
 
 
+def test_each_number_of_shots_has_best_weights_of_its_own(tmp_path):
+    parts = new_parts()
+    checkpoints = Checkpoints(tmp_path, parts, TrainingStep(parts), (1, 5))
+    for step, (one, five) in enumerate([(0.3, 0.5), (0.2, 0.7), (0.2, 0.6), (0.35, 0.52)], start=1):
+        parts.classifier.bias.assign(np.full(8, step, np.float32))
+        checkpoints.step.assign(step)
+        checkpoints.save_best({1: one, 5: five})
+        checkpoints.save()
+    # The first was the best for 1 shot when checkpoints 2 and 3 were saved.
+    assert names(tmp_path / "best_checkpoint") == ["ckpt-1", "ckpt-2", "ckpt-4"]
+    parts, checkpoints = restored(tmp_path)
+    assert checkpoints.best(1) == (4, 0.35) and checkpoints.best(5) == (2, 0.7)
+    assert checkpoints.best() == (2, pytest.approx(0.45))
+    for shots, step in ((1, 4), (5, 2), (None, 2)):
+        checkpoints.restore_best(shots)
+        assert bias(parts) == step
+    flip_a_bit(tmp_path / "best_checkpoint" / "ckpt-2" / "variables.index")
+    parts, checkpoints = restored(tmp_path)
+    assert checkpoints.best(1) == (4, 0.35) and checkpoints.best(5) == checkpoints.best() == (0, -1)
+
+
+def test_checkpoints_with_one_best_step_are_refused_in_one_line(saved):
+    manifest = saved / "checkpoints" / "ckpt-5" / "manifest.json"
+    content = json.loads(manifest.read_text())
+    content["best_step"] = content.pop("best_steps")[-1]
+    manifest.write_text(json.dumps(content))
+    with pytest.raises(UserError, match="ckpt-5, which an earlier version") as error:
+        restored(saved)
+    assert "\n" not in str(error.value)
+
+
 def test_the_manifest_lists_every_other_file(saved):
     folder = saved / "checkpoints" / "ckpt-5"
     manifest = json.loads((folder / "manifest.json").read_text())
-    assert manifest["step"] == 5 and manifest["best_step"] == 4
+    assert manifest["step"] == 5 and manifest["best_steps"] == [4, 4, 4]
     assert {name: entry["bytes"] for name, entry in manifest["files"].items()} == {
         path.name: path.stat().st_size for path in folder.iterdir() if path.name != "manifest.json"
     }

@@ -16,7 +16,7 @@ from dsl_tf.training.interruption import Interruption
 from tests.images import SIZE, striped_splits, tiny_configuration
 
 PROJECT = pathlib.Path(__file__).parents[2]
-HANDLED = (signal.SIGTERM, signal.SIGUSR1)
+HANDLED = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 
 
 @keras.saving.register_keras_serializable(package="tests")
@@ -85,6 +85,7 @@ def unbroken(tmp_path_factory):
     ("action", "at", "saved", "code"),
     [
         (send(signal.SIGTERM), 6, 6, 143),  # Within the second epoch of four steps.
+        (send(signal.SIGINT), 7, 7, "Ctrl-C"),
         (send(signal.SIGUSR1), 9, 9, 138),  # On a step that is logged.
         (send(signal.SIGTERM), 8, 8, 143),  # On the last step of an epoch: its validation is left to do.
         (send(signal.SIGTERM), 12, 12, 143),  # On the last step of all.
@@ -94,17 +95,18 @@ def unbroken(tmp_path_factory):
 def test_a_run_goes_on_at_the_very_step_and_logs_as_if_unbroken(tmp_path, unbroken, capsys, action, at, saved, code):
     configuration = configuration_of(tmp_path, checkpoint_minutes=0 if code is None else 10)
     before = [signal.getsignal(number) for number in HANDLED]
-    with pytest.raises(SystemExit if code else tf.errors.UnknownError) as error:
+    raised = {None: tf.errors.UnknownError, "Ctrl-C": KeyboardInterrupt}.get(code, SystemExit)
+    with pytest.raises(raised) as error:
         train(configuration, striped_splits(), alarmed_backbone(at, action))
     assert [signal.getsignal(number) for number in HANDLED] == before
-    if code:
+    if raised is SystemExit:
         assert error.value.code == code
         assert len(capsys.readouterr().err.strip().splitlines()) == 1
     newest = max(int(path.name.removeprefix("ckpt-")) for path in (tmp_path / "checkpoints").iterdir())
     assert newest == saved
     assert all(line["step"] < saved or saved % 4 and line["step"] == saved for line in lines(tmp_path))
     results = train(configuration, striped_splits(), alarmed_backbone())
-    assert f"Going on from step {saved}." in capsys.readouterr().out
+    assert f"Resuming from step {saved}." in capsys.readouterr().out
     assert [line["step"] for line in lines(tmp_path)] == [line["step"] for line in unbroken[0]] == [3, 4, 6, 8, 9, 12]
     for ours, theirs in zip(lines(tmp_path), unbroken[0], strict=True):
         for name in set(theirs) - {"images_per_second"}:
@@ -117,7 +119,7 @@ def test_a_run_goes_on_at_the_very_step_and_logs_as_if_unbroken(tmp_path, unbrok
     )
 
 
-@pytest.mark.parametrize("number", HANDLED)
+@pytest.mark.parametrize("number", HANDLED[1:])
 def test_a_signal_ends_at_once_what_can_be_done_again_and_waits_for_what_must_be_whole(number):
     done = []
     with pytest.raises(SystemExit) as error, Interruption():
@@ -139,6 +141,29 @@ def test_a_signal_ends_at_once_what_can_be_done_again_and_waits_for_what_must_be
             send(number)()
             done.append("never")
     assert done == ["whole", "long"]
+
+
+def test_a_second_ctrl_c_ends_what_the_first_one_waits_for(capfd):
+    done = []
+    with pytest.raises(KeyboardInterrupt), Interruption() as interruption, interruption.postponed():
+        send(signal.SIGINT)()
+        done.append("whole")
+        send(signal.SIGINT)()
+        done.append("never")
+    assert done == ["whole"] and "Press Ctrl-C again" in capfd.readouterr().err
+    with pytest.raises(KeyboardInterrupt), Interruption():
+        send(signal.SIGINT)()
+        done.append("never")
+    assert done == ["whole"]
+
+
+def test_ctrl_c_stays_ignored_in_the_background():
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with Interruption():
+            send(signal.SIGINT)()
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_the_callers_own_handlers_come_back_and_threads_do_without():

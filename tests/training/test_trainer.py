@@ -9,10 +9,12 @@ import tensorflow as tf
 
 from dsl_tf.data import stored_images
 from dsl_tf.errors import UserError
+from dsl_tf.evaluation import few_shot_accuracies
 from dsl_tf.losses import SpectralSumLoss
+from dsl_tf.runs import extract_features
 from dsl_tf.runs.configuration import EvaluationConfiguration
 from dsl_tf.runs.evaluate import evaluate
-from dsl_tf.training import construction, train
+from dsl_tf.training import construction, loop, train
 from tests.images import SIZE, striped_split, striped_splits, tiny_backbone, tiny_configuration, write_cifar_fs
 from tests.losses import oracles
 
@@ -141,6 +143,34 @@ def test_a_complete_run_is_not_run_again(tmp_path):
     assert (tmp_path / "metrics.jsonl").stat().st_mtime_ns == before
 
 
+def test_a_finished_run_is_extended_by_explicit_choice_alone(tmp_path, capsys):
+    first = train(tiny_configuration(tmp_path), striped_splits(), tiny_backbone())
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    with pytest.raises(UserError, match=r"differs in --epochs.*Add --extend to train it for 4 epochs") as error:
+        train(tiny_configuration(tmp_path, epochs=4), striped_splits(), tiny_backbone())
+    assert "\n" not in str(error.value)
+    for changes in ({"epochs": 1}, {"epochs": 4, "seed": 1}):
+        with pytest.raises(UserError, match="holds a run with other flags"):
+            train(tiny_configuration(tmp_path, extend=True, **changes), striped_splits(), tiny_backbone())
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+    lines = metrics(tmp_path)
+    capsys.readouterr()
+    results = train(tiny_configuration(tmp_path, epochs=4, extend=True), striped_splits(), tiny_backbone())
+    told = [line for line in capsys.readouterr().out.splitlines() if line.startswith("Extending")]
+    assert told == [
+        "Extending the run from 2 to 4 epochs, from step 8. Learning rate: warm-up 0.25 epochs, drops at 2, 3 "
+        "(before: warm-up 0.125 epochs, drops at 1, 1.5)."
+    ]
+    assert metrics(tmp_path)[:2] == lines and [line["step"] for line in metrics(tmp_path)] == [4, 8, 12, 16]
+    assert results["steps"] == 16 and results["extensions"][0]["epochs"] == [2, 4]
+    assert json.loads((tmp_path / "results_of_2_epochs.json").read_text()) == json.loads(json.dumps(first))
+    # It is a run of 4 epochs now.
+    assert train(tiny_configuration(tmp_path, epochs=4), striped_splits()) == json.loads(json.dumps(results))
+    shutil.rmtree(tmp_path / "checkpoints")
+    with pytest.raises(UserError, match="--extend needs a checkpoint"):
+        train(tiny_configuration(tmp_path, epochs=5, extend=True), striped_splits(), tiny_backbone())
+
+
 @pytest.mark.parametrize("name", ["train", "val"])
 @pytest.mark.parametrize("part", ["images", "labels"])
 def test_a_run_does_not_go_on_with_other_data(tmp_path, name, part):
@@ -225,6 +255,32 @@ def test_the_best_validated_weights_are_exported(tmp_path):
     scores = [(line["val_accuracy_1_shot"] + line["val_accuracy_2_shot"]) / 2 for line in metrics(tmp_path)]
     assert results["best"]["validation_accuracy"] == pytest.approx(max(scores))
     assert results["best"]["step"] == 4 * (1 + int(np.argmax(scores)))
+    for shots, best in results["best"]["by_shots"].items():
+        accuracies = [line[f"val_accuracy_{shots}_shot"] for line in metrics(tmp_path)]
+        assert best == {"step": 4 * (1 + int(np.argmax(accuracies))), "validation_accuracy": max(accuracies)}
+
+
+@pytest.mark.parametrize("best", [{1: 4, 2: 8}, {1: 8, 2: 4}])
+def test_each_number_of_shots_is_tested_with_its_own_best_weights(tmp_path, monkeypatch, best):
+    """Against the features of the checkpoints themselves, whatever validation finds."""
+    found = iter(
+        {f"val_accuracy_{shots}_shot": 0.9 if step == validated else 0.8 for shots, step in best.items()}
+        for validated in (4, 8)
+    )
+    monkeypatch.setattr(loop, "validate", lambda *_: next(found))
+    results = train(tiny_configuration(tmp_path, learning_rate=0.05), striped_splits(), tiny_backbone())
+    assert {int(shots): entry["step"] for shots, entry in results["best"]["by_shots"].items()} == best
+    split, images = striped_splits()["test"], striped_splits()["train"].images
+    for shots, step in best.items():
+        backbone = tiny_backbone()
+        checkpoint = tf.train.Checkpoint(backbone=backbone)
+        checkpoint.read(str(tmp_path / "best_checkpoint" / f"ckpt-{step}" / "variables")).expect_partial()
+        mean = extract_features(backbone, images).mean(axis=0)
+        options = {"ways": 3, "shots": (shots,), "queries": 5, "episodes": 50, "mean": mean}
+        expected = few_shot_accuracies(extract_features(backbone, split.images), split.labels, "test", **options)
+        ours = [entry["accuracy"] for entry in results["accuracies"] if entry["shots"] == shots]
+        np.testing.assert_allclose(ours, [entry["accuracy"] for entry in expected], atol=0.01)
+    assert len(results["accuracies"]) == 6
 
 
 def test_without_val_and_test_the_last_weights_are_exported(tmp_path):
@@ -341,7 +397,14 @@ def test_a_named_data_set_trains_and_is_evaluated_from_disk_as_from_memory(tmp_p
     assert {entry["split"] for entry in results["accuracies"]} == {"test"}
     options = {"run_dir": (str(tmp_path / "run"),), "ways": 3, "shots": (1, 2), "queries": 1, "episodes": 50}
     entries = evaluate(EvaluationConfiguration(**options)).results[0].accuracies
-    assert [entry["accuracy"] for entry in entries] == [entry["accuracy"] for entry in results["accuracies"]]
+    # What is exported has the best mean; each number of shots was tested with its own best weights.
+    same = [
+        int(shots) for shots, best in results["best"]["by_shots"].items() if best["step"] == results["best"]["step"]
+    ]
+    ours, theirs = (
+        [entry["accuracy"] for entry in found if entry["shots"] in same] for found in (results["accuracies"], entries)
+    )
+    assert ours == theirs and ours
 
 
 def test_laplacian_shot_is_tested_with_the_lam_chosen_on_val(tmp_path, caplog):
@@ -353,7 +416,7 @@ def test_laplacian_shot_is_tested_with_the_lam_chosen_on_val(tmp_path, caplog):
     del splits["val"]
     results = train(tiny_configuration(tmp_path / "b", **changes), splits, tiny_backbone())
     assert {entry["lam"] for entry in results["accuracies"] if "lam" in entry} == {0.7}
-    assert "No val split" in caplog.text
+    assert "No val classes" in caplog.text
 
 
 def test_the_scores_of_the_validation_classes_are_logged(tmp_path):

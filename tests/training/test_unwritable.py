@@ -53,7 +53,7 @@ def test_on_a_full_disk_a_run_stops_with_one_line_and_goes_on_once_there_is_room
     results = run(disk)
     assert results["steps"] == 8
     if saved:
-        assert "Going on from step" in capsys.readouterr().out
+        assert "Resuming from step" in capsys.readouterr().out
     lines = [json.loads(line) for line in (disk / "run" / "metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == [4, 8]
 

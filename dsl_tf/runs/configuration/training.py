@@ -256,6 +256,13 @@ class TrainingConfiguration(Checked):
         "the run",
         mathematical=False,
     )
+    extend: bool = option(
+        False,
+        "Train the run in --output_dir, finished or not, for more epochs: --epochs may be higher than before. The "
+        "default warm-up and drops of the learning rate then follow the new number.",
+        "the run",
+        mathematical=False,
+    )
     seed: int = option(0, "Seed of initial weights, batches and episodes.", "the run", minimum=0)
     log_every: int | None = option(
         None,
