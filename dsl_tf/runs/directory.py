@@ -9,6 +9,8 @@ import os
 import pathlib
 import re
 import socket
+from collections.abc import Iterator
+from typing import Any
 
 from absl import flags, logging
 
@@ -33,7 +35,9 @@ _LOCK = ".lock"
 _UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
-def mathematical_flags(configuration, without=()):
+def mathematical_flags(
+    configuration: TrainingConfiguration, without: tuple[str, ...] = ()
+) -> tuple[tuple[str, Any], ...]:
     """Returns the flags that decide what a run computes, pairs of name and value; `without` names some to leave out."""
     return tuple(
         (field.name, getattr(configuration, field.name))
@@ -42,7 +46,7 @@ def mathematical_flags(configuration, without=()):
     )
 
 
-def _different_flags(configuration, earlier):
+def _different_flags(configuration: TrainingConfiguration, earlier: TrainingConfiguration) -> list[str]:
     """The names of the flags on which two runs' mathematics differ."""
     pairs = zip(mathematical_flags(configuration), mathematical_flags(earlier), strict=True)
     return [flag for (flag, value), (_, before) in pairs if value != before]
@@ -53,7 +57,7 @@ def is_longer(configuration: TrainingConfiguration, earlier: TrainingConfigurati
     return _different_flags(configuration, earlier) == ["epochs"] and configuration.epochs > earlier.epochs
 
 
-def read_configuration(directory):
+def read_configuration(directory: str | os.PathLike[str]) -> TrainingConfiguration:
     """Reads the training configuration of a run directory.
 
     Raises:
@@ -71,7 +75,7 @@ def read_configuration(directory):
         raise UserError(f"{str(path)!r} must be the flagfile of a run. It cannot be read: {message}") from None
 
 
-def open_directory(configuration):
+def open_directory(configuration: TrainingConfiguration) -> pathlib.Path:
     """Makes the output directory, or finds that it is empty or this run's own.
 
     Returns:
@@ -81,7 +85,7 @@ def open_directory(configuration):
         UserError: where it cannot be made, holds something else, or the run of other flags, or where it holds this
             run but `resume` is off. Nothing in it is touched.
     """
-    directory = pathlib.Path(configuration.output_dir)
+    directory = pathlib.Path(str(configuration.output_dir))
     name = f"--output_dir={configuration.output_dir!r}"
     try:
         directory.mkdir(parents=True, exist_ok=True)
@@ -106,7 +110,7 @@ def open_directory(configuration):
 
 
 @contextlib.contextmanager
-def unwritable_told(directory):
+def unwritable_as_user_error(directory: pathlib.Path) -> Iterator[None]:
     """Turns what Python, TensorFlow, Keras and HDF5 raise where a disk is full or read-only into a UserError."""
     try:
         yield
@@ -124,7 +128,7 @@ def unwritable_told(directory):
 
 
 @contextlib.contextmanager
-def locked(directory):
+def locked(directory: pathlib.Path) -> Iterator[None]:
     """Keeps other processes from training in a run directory for as long as the block, or the process, lives.
 
     Raises:
@@ -149,7 +153,7 @@ def locked(directory):
         os.close(descriptor)
 
 
-def _lock(path):
+def _lock(path: pathlib.Path) -> int:
     """Locks a file and returns its descriptor; raises BlockingIOError where another process holds it."""
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
@@ -170,14 +174,14 @@ def _lock(path):
         os.close(descriptor)
 
 
-def _holder(path):
+def _holder(path: pathlib.Path) -> str:
     try:
         return read_text(path) or "Another one"
     except (OSError, UnicodeDecodeError):
         return "Another one"
 
 
-def record_flags(directory, configuration):
+def record_flags(directory: pathlib.Path, configuration: TrainingConfiguration) -> None:
     """Writes the flagfile that makes the directory this run's.
 
     Raises:
@@ -196,12 +200,12 @@ def record_flags(directory, configuration):
         ) from None
 
 
-def record_data(directory, fingerprints):
+def record_data(directory: pathlib.Path, fingerprints: dict[str, str]) -> None:
     """Writes which data the run is made of, a dict from split to fingerprint."""
     write_text(directory / DATA, json.dumps(fingerprints, indent=1) + "\n")
 
 
-def check_data(directory, fingerprints):
+def check_data(directory: pathlib.Path, fingerprints: dict[str, str]) -> None:
     """Finds that a run goes on with the images and labels that it began with; test ones may change.
 
     Args:
@@ -229,13 +233,13 @@ def check_data(directory, fingerprints):
         )
 
 
-def append_metrics(directory, record):
+def append_metrics(directory: pathlib.Path, record: dict[str, Any]) -> None:
     """Adds one line to the metrics log."""
     with open(directory / METRICS, "a", encoding="utf-8") as file:
         file.write(json.dumps(record) + "\n")
 
 
-def truncate_metrics(directory, step):
+def truncate_metrics(directory: pathlib.Path, step: int) -> None:
     """Drops the lines of the metrics log after a step: a resumed run writes them again."""
     path = directory / METRICS
     if not path.exists():
@@ -251,7 +255,7 @@ def truncate_metrics(directory, step):
     write_text(path, "".join(line + "\n" for line in kept))
 
 
-def read_results(directory):
+def read_results(directory: str | os.PathLike[str]) -> dict[str, Any] | None:
     """Reads `results.json`, or returns None where the run has none yet.
 
     Raises:
@@ -268,6 +272,6 @@ def read_results(directory):
     return results
 
 
-def write_results(directory, results):
+def write_results(directory: str | os.PathLike[str], results: dict[str, Any]) -> None:
     """Writes `results.json`, whole or not at all."""
     write_text(pathlib.Path(directory) / RESULTS, json.dumps(results, indent=1, allow_nan=False) + "\n")

@@ -239,7 +239,7 @@ def _seeds(results, groups):
 
 def _record(directory, accuracies):
     """Adds accuracies to a run's `results.json`, in place of earlier ones of the same kind."""
-    results = run_directory.read_results(directory)
+    results = run_directory.read_results(directory) or {"accuracies": []}
     measured = {_key(entry) for entry in accuracies}
     earlier = [entry for entry in results["accuracies"] if _key(entry) not in measured]
     run_directory.write_results(directory, {**results, "accuracies": earlier + accuracies})

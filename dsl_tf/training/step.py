@@ -1,6 +1,7 @@
 """One optimisation step, and the running means of what it measures."""
 
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -9,6 +10,7 @@ import tensorflow as tf
 from dsl_tf import distribution
 from dsl_tf.data.preprocessing import normalize
 from dsl_tf.losses.replicas import sum_over_replicas
+from dsl_tf.training.construction import Parts
 
 # From 2^15 it takes 29 steps in a row that float16 cannot hold to get below; a working run has one in 2,000.
 _SMALLEST_LOSS_SCALE = 2.0**-13
@@ -29,12 +31,12 @@ class BrokenStep(NamedTuple):
     terms: tuple[str, ...]
 
 
-def _all_finite(gradients):
+def _all_finite(gradients: Sequence[tf.Tensor | None]) -> tf.Tensor:
     known = [gradient for gradient in gradients if gradient is not None]
     return tf.reduce_all([tf.reduce_all(tf.math.is_finite(gradient)) for gradient in known])
 
 
-def _each(gradients, function):
+def _each(gradients: Sequence[tf.Tensor | None], function: Callable[[tf.Tensor], tf.Tensor]) -> list[tf.Tensor | None]:
     return [None if gradient is None else function(gradient) for gradient in gradients]
 
 
@@ -57,7 +59,7 @@ class TrainingStep:
         steps: a variable, the number of steps since the last reset.
     """
 
-    def __init__(self, parts, jit_compile=False, strategy=None):
+    def __init__(self, parts: Parts, jit_compile: bool = False, strategy: tf.distribute.Strategy | None = None) -> None:
         self._parts = parts
         self._backbone = tf.function(parts.backbone, jit_compile=True) if jit_compile else parts.backbone
         self.strategy = tf.distribute.get_strategy() if strategy is None else strategy
@@ -80,7 +82,7 @@ class TrainingStep:
             self._broken = tf.Variable(tf.zeros(2 + len(self._checked)), trainable=False)
 
     @tf.function
-    def __call__(self, images, labels, batch_size=None, flag=0):
+    def __call__(self, images: Any, labels: Any, batch_size: Any = None, flag: Any = 0) -> tf.Tensor:
         """Trains on a batch.
 
         Args:
@@ -96,7 +98,7 @@ class TrainingStep:
         flags = self.strategy.run(self._train, args=(images, labels, count, flag))
         return self.strategy.experimental_local_results(flags)[0]
 
-    def _train(self, images, labels, count, flag):
+    def _train(self, images: tf.Tensor, labels: tf.Tensor, count: Any, flag: Any) -> Any:
         """What each replica does: its terms, losses and gradients are shares that add up to those of the batch."""
         parts, replicas = self._parts, self.strategy.num_replicas_in_sync
         images, labels = distribution.replica_rows(self.strategy, [images, labels], count)
@@ -130,7 +132,12 @@ class TrainingStep:
         self.steps.assign_add(1.0)
         return flag
 
-    def _without_broken(self, values, gradients, finite_everywhere=None):
+    def _without_broken(
+        self,
+        values: dict[str, tf.Tensor],
+        gradients: Sequence[tf.Tensor | None],
+        finite_everywhere: tf.Tensor | None = None,
+    ) -> Sequence[tf.Tensor | None]:
         """Records values or gradients that are not finite, and returns gradients of which none reach the weights then.
 
         Args:
@@ -157,7 +164,7 @@ class TrainingStep:
         # Loss scaling looks at the gradients of one replica, and shall skip the same step in all.
         return _each(gradients, lambda gradient: tf.where(finite_everywhere, gradient, tf.cast(np.nan, gradient.dtype)))
 
-    def broken(self):
+    def broken(self) -> BrokenStep | None:
         """Returns the first `BrokenStep`, or None."""
         step, learning_rate, *flags = self._broken.numpy().tolist()
         if not step:
@@ -166,11 +173,11 @@ class TrainingStep:
         terms = [name for name in names if name.endswith("_loss")] or names[:1]
         return BrokenStep(int(self.steps.numpy()) - int(step), learning_rate, tuple(terms))
 
-    def means(self):
+    def means(self) -> dict[str, float]:
         """Returns `{name: mean}` over the steps since the last reset."""
         return dict(zip(self.names, (self.sums / tf.maximum(self.steps, 1.0)).numpy().tolist(), strict=True))
 
-    def reset(self):
+    def reset(self) -> None:
         """Starts new means."""
         self.sums.assign(tf.zeros_like(self.sums))
         self.steps.assign(0.0)

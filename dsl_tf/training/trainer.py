@@ -143,7 +143,7 @@ def _train_and_write(
     """What the only worker does, or the chief; it tells the others whether there is anything to do."""
     directory, results = _open(configuration)
     if results is None:
-        with run_directory.unwritable_told(directory), run_directory.locked(directory):
+        with run_directory.unwritable_as_user_error(directory), run_directory.locked(directory):
             # Once more, because another process may have written there before the lock was free.
             _, results = _open(configuration)
             if results is None:
