@@ -7,6 +7,7 @@ from typing import Any
 
 from dsl_tf.commands.actions import COMMANDS
 from dsl_tf.commands.overview import SUMMARIES
+from dsl_tf.runs.configuration.options import choices_of
 
 _WIDEST = 100
 _NARROWEST = 60
@@ -70,9 +71,9 @@ def _entry(usage: str, text: str, width: int) -> list[str]:
 def _usage(field: dataclasses.Field) -> str:
     if field.type in (bool, bool | None):
         return f"--[no]{field.name}"
-    if field.metadata["choices"]:
+    if choices := choices_of(field.metadata):
         more = ",..." if field.metadata["items"] else ""
-        return f"--{field.name}={{{','.join(field.metadata['choices'])}}}{more}"
+        return f"--{field.name}={{{','.join(choices)}}}{more}"
     return f"--{field.name}={_placeholder(field)}"
 
 
