@@ -4,15 +4,15 @@ import concurrent.futures
 import contextlib
 import io
 import os
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from dsl_tf.data.colours import to_rgb
+from dsl_tf.data.image_kinds import SIGNATURE_SIZE, readable_formats, reason_of_content
 from dsl_tf.progress import progress_bar
 
-# No others, since some of Pillow's readers (PostScript) start other programs.
-_FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP")
-EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp")
 _MEGAPIXELS_LIMIT = 100
 # JPEG's own. Pillow takes a quarter of a minute for 1 kB of animated WebP that is millions of pixels wide.
 _SIDE_LIMIT = 65_535
@@ -20,6 +20,7 @@ _SIDE_LIMIT = 65_535
 _MOST_THREADS = 16
 _IMAGES_PER_TASK = 64
 _EXIF_ORIENTATION = 0x0112
+_JPEG_START, _JPEG_END = b"\xff\xd8\xff", b"\xff\xd9"
 # How to turn upright an image with each value of the EXIF orientation; 1 is upright already.
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -33,15 +34,18 @@ _UPRIGHT = {
 
 
 class UnreadableImageError(Exception):
-    """A file is no image that can be read; the message is the reason, in a few words on one line."""
+    """A file is not an image that can be read; the message is the reason, in a few words on one line."""
 
 
-def read_images(paths, image_size):
+def read_images(
+    paths: Sequence[str | os.PathLike[str]], image_size: int, keep_truncated: bool = False
+) -> tuple[np.ndarray, dict[int, str]]:
     """Reads image files in parallel, with a progress bar.
 
     Args:
         paths: the n files.
         image_size: the side of the returned images, in pixels.
+        keep_truncated: as in `read_image`.
 
     Returns:
         the images of the m files that could be read, in order, uint8 `[m, image_size, image_size, 3]`, and a
@@ -49,11 +53,11 @@ def read_images(paths, image_size):
     """
     images = np.empty((len(paths), image_size, image_size, 3), np.uint8)
 
-    def fill(rows):
+    def fill(rows: range) -> dict[int, str]:
         reasons = {}
         for row in rows:
             try:
-                images[row] = read_image(paths[row], image_size)
+                images[row] = read_image(paths[row], image_size, keep_truncated)
             except UnreadableImageError as error:
                 reasons[row] = str(error)
         return reasons
@@ -69,74 +73,27 @@ def read_images(paths, image_size):
     return _without(images, reasons), reasons
 
 
-def read_image(path, image_size):
+def read_image(source: str | os.PathLike[str] | bytes, image_size: int, keep_truncated: bool = False) -> np.ndarray:
     """Reads an image file as upright RGB, resized to a square (bilinear with antialiasing, aspect not kept).
 
-    Transparent images are laid on white, 16-bit grey is scaled to 8 bits, animations give their first frame.
+    Transparent images are laid on white, 16-bit values are scaled to 8 bits, animations give their first frame.
 
     Args:
-        path: the file.
+        source: the file, or its bytes.
         image_size: the side of the returned image, in pixels.
+        keep_truncated: whether a JPEG file that is cut short is read as far as it goes; the rest is grey.
 
     Returns:
         uint8 `[image_size, image_size, 3]`.
 
     Raises:
-        UnreadableImageError: where the file is no readable image, has more than 100 megapixels or a side above 65,535.
+        UnreadableImageError: if the file is not a readable image, has more than 100 megapixels or a side above 65,535.
     """
-    with _opened(path) as image:
-        return np.asarray(_resized(_upright_rgb(image), image_size))
+    return np.asarray(_resized(_upright_rgb(source, keep_truncated), image_size))
 
 
-def encode_image(image, image_size):
-    """Brings an image, however it is stored, to a square and encodes it without loss.
-
-    Args:
-        image: a path or the bytes of an image file, which becomes upright RGB as in `read_image`, or RGB pixels uint8
-            `[height, width, 3]`.
-        image_size: the side of the square, in pixels; the aspect is not kept.
-
-    Returns:
-        The bytes of a PNG file, 8-bit RGB `[image_size, image_size]`.
-
-    Raises:
-        UnreadableImageError: where it is no readable image, has more than 100 megapixels or a side above 65,535.
-    """
-    if isinstance(image, np.ndarray):
-        return _to_png(_resized(Image.fromarray(image), image_size))
-    with _opened(image) as opened:
-        plain_png = opened.format == "PNG" and opened.mode == "RGB" and not opened.has_transparency_data
-        upright = _upright_rgb(opened)
-        if isinstance(image, bytes) and plain_png and upright.size == (image_size, image_size):
-            return image
-        return _to_png(_resized(upright, image_size))
-
-
-def decode_png(encoded):
-    """Decodes what `encode_image` returned, to uint8 `[image_size, image_size, 3]`."""
-    with Image.open(io.BytesIO(encoded), formats=("PNG",)) as image:
-        return np.asarray(image)
-
-
-def _resized(image, image_size):
-    return image.resize((image_size, image_size), Image.Resampling.BILINEAR)
-
-
-def _to_png(image):
-    encoded = io.BytesIO()
-    image.save(encoded, "PNG")
-    return encoded.getvalue()
-
-
-def _upright_rgb(image):
-    image.load()
-    orientation = _orientation(image)
-    image = _to_rgb(image)
-    return image.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else image
-
-
-def shorter_sides(paths):
-    """Reads the shorter sides of images from their headers, one by one; passes over what is no image.
+def shorter_sides(paths: Iterable[str | os.PathLike[str]]) -> Iterator[int]:
+    """Reads the shorter sides of images from their headers, one by one; passes over what is not an image.
 
     Args:
         paths: the files.
@@ -153,15 +110,46 @@ def shorter_sides(paths):
         yield side
 
 
+def _resized(image: Image.Image, image_size: int) -> Image.Image:
+    return image.resize((image_size, image_size), Image.Resampling.BILINEAR)
+
+
+def _upright_rgb(source: str | os.PathLike[str] | bytes, keep_truncated: bool) -> Image.Image:
+    try:
+        with _opened(source) as image:
+            rgb = to_rgb(image)
+            # TIFF files are upright once they are loaded, and say so.
+            orientation = _orientation(image)
+            return rgb.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else rgb
+    except UnreadableImageError:
+        completed = _completed_jpeg(source) if keep_truncated else None
+        if completed is None:
+            raise
+        return _upright_rgb(completed, keep_truncated=False)
+
+
+def _completed_jpeg(source: str | os.PathLike[str] | bytes) -> bytes | None:
+    """A JPEG file with the mark of its end, up to which the decoder fills with grey what is missing."""
+    if not isinstance(source, bytes):
+        if not os.path.isfile(source):
+            return None
+        try:
+            with open(source, "rb") as file:
+                source = file.read()
+        except OSError:
+            return None
+    return source + _JPEG_END if source.startswith(_JPEG_START) else None
+
+
 @contextlib.contextmanager
-def _opened(source):
+def _opened(source: str | os.PathLike[str] | bytes) -> Iterator[Image.Image]:
     """Opens a path or bytes, header only; whatever Pillow raises here or while the caller decodes has a reason."""
-    in_memory = isinstance(source, bytes)
     # Opening a named pipe would wait for ever.
-    if not in_memory and not os.path.isfile(source):
+    if not isinstance(source, bytes) and not os.path.isfile(source):
         raise UnreadableImageError("not a regular file")
     try:
-        with Image.open(io.BytesIO(source) if in_memory else source, formats=_FORMATS) as image:
+        file = io.BytesIO(source) if isinstance(source, bytes) else source
+        with Image.open(file, formats=readable_formats()) as image:
             if image.width * image.height > _MEGAPIXELS_LIMIT * 1e6:
                 raise Image.DecompressionBombError
             if max(image.size) > _SIDE_LIMIT:
@@ -172,17 +160,27 @@ def _opened(source):
         raise UnreadableImageError(_reason(error, source)) from error
 
 
-def _reason(error, source):
+def _reason(error: Exception, source: str | os.PathLike[str] | bytes) -> str:
     if isinstance(error, Image.DecompressionBombError):
         return f"more than {_MEGAPIXELS_LIMIT} megapixels"
     if isinstance(error, UnidentifiedImageError):
-        size = len(source) if isinstance(source, bytes) else os.path.getsize(source)
-        return "not an image" if size else "an empty file"
+        return reason_of_content(_start_of(source))
     reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
     return " ".join(reason.split())
 
 
-def _without(images, rows):
+def _start_of(source: str | os.PathLike[str] | bytes) -> bytes:
+    if isinstance(source, bytes):
+        return source[:SIGNATURE_SIZE]
+    try:
+        with open(source, "rb") as file:
+            return file.read(SIGNATURE_SIZE)
+    # It may have gone since.
+    except OSError:
+        return b""
+
+
+def _without(images: np.ndarray, rows: dict[int, str]) -> np.ndarray:
     if not rows:
         return images
     kept = [row for row in range(len(images)) if row not in rows]
@@ -192,19 +190,9 @@ def _without(images, rows):
     return images[: len(kept)]
 
 
-def _orientation(image):
+def _orientation(image: Image.Image) -> int | None:
     try:
         return image.getexif().get(_EXIF_ORIENTATION)
     # Damaged EXIF data raise nearly any kind of error too, but leave the pixels as good as they were.
     except Exception:
         return None
-
-
-def _to_rgb(image):
-    if image.mode.startswith("I"):
-        # Pillow's own conversion clips at 255. The high byte is also what decoders of 16-bit colour keep.
-        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-    elif image.has_transparency_data:
-        image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    return image.convert("RGB")

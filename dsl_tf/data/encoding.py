@@ -20,7 +20,9 @@ def decode(encoded: str | bytes | tf.Tensor) -> tf.Tensor:
     return tf.io.decode_jpeg(encoded, channels=3, dct_method="INTEGER_ACCURATE", fancy_upscaling=True)
 
 
-def encode_image(image: str | os.PathLike[str] | bytes | np.ndarray, image_size: int) -> bytes:
+def encode_image(
+    image: str | os.PathLike[str] | bytes | np.ndarray, image_size: int, keep_truncated: bool = False
+) -> bytes:
     """Brings an image, however it is stored, to a square and encodes it without loss.
 
     An upright JPEG or PNG file of the right size, in grey or RGB without transparency, stays as it is: TensorFlow
@@ -29,6 +31,7 @@ def encode_image(image: str | os.PathLike[str] | bytes | np.ndarray, image_size:
     Args:
         image: a path or the bytes of an image file, read as by `read_image`, or RGB pixels uint8 `[height, width, 3]`.
         image_size: the side of the square, in pixels; the aspect is not kept.
+        keep_truncated: as in `read_image`.
 
     Returns:
         The bytes of a JPEG or PNG file that `decode` reads.
@@ -42,7 +45,7 @@ def encode_image(image: str | os.PathLike[str] | bytes | np.ndarray, image_size:
     content = image if isinstance(image, bytes) else _content(image)
     if _can_stay(content, image_size):
         return content
-    return _to_png(Image.fromarray(read_image(content, image_size)))
+    return _to_png(Image.fromarray(read_image(content, image_size, keep_truncated)))
 
 
 def _content(path: str | os.PathLike[str]) -> bytes:

@@ -30,7 +30,7 @@ def recognise(dataset, folder):
         A `Format`.
 
     Raises:
-        UserError: where there is no such folder or it holds none of the formats.
+        UserError: if there is no such folder or it holds none of the formats.
     """
     folder = pathlib.Path(folder)
     if not folder.is_dir():
@@ -59,7 +59,7 @@ def check_published(dataset, splits, allow_partial):
         allow_partial: whether missing images are a warning rather than an error.
 
     Raises:
-        UserError: where classes are missing or others are there, images are missing, or there are too many.
+        UserError: if classes are missing or others are there, images are missing, or there are too many.
     """
     published = class_list(dataset)
     for name, split in splits.items():

@@ -7,6 +7,7 @@ reads from Python only.
 
 import concurrent.futures
 import dataclasses
+import functools
 import itertools
 import json
 import os
@@ -65,7 +66,11 @@ def shown_preparation(total: int, image_size: int, folder: str | os.PathLike[str
 
 
 def write_shards(
-    raw_split: RawSplit, paths: list[pathlib.Path], image_size: int, advance: Callable[[int], None]
+    raw_split: RawSplit,
+    paths: list[pathlib.Path],
+    image_size: int,
+    advance: Callable[[int], None],
+    keep_truncated: bool = False,
 ) -> list[Shard]:
     """Writes the images of a split, except for the shards that an earlier, interrupted call has written.
 
@@ -74,6 +79,7 @@ def write_shards(
         paths: its `shard_paths`, in a folder that nothing else writes to.
         image_size: the side of the stored images, in pixels.
         advance: called with the number of images done, again and again.
+        keep_truncated: whether a JPEG file that is cut short is read as far as it goes.
 
     Returns:
         A list of `Shard`.
@@ -93,7 +99,8 @@ def write_shards(
             if shard is None:
                 if images is None or position != start:
                     images = raw_split.read(start)
-                shard = _write_shard(path, _encoded(images, start, stop, image_size, advance, pool))
+                encode = functools.partial(encode_image, image_size=image_size, keep_truncated=keep_truncated)
+                shard = _write_shard(path, _encoded(images, start, stop, encode, advance, pool))
                 position = stop
             else:
                 advance(stop - start)
@@ -105,15 +112,17 @@ def _encoded(
     images: Iterator[tuple[str, pathlib.Path | bytes | np.ndarray]],
     start: int,
     stop: int,
-    image_size: int,
+    encode: Callable[[pathlib.Path | bytes | np.ndarray], bytes],
     advance: Callable[[int], None],
     pool: concurrent.futures.Executor,
 ) -> Iterator[bytes | tuple[int, str, str]]:
     """Goes through the images from `start` to `stop`: their bytes, or for one that is unreadable its entry."""
 
-    def encode(position: int, name: str, image: pathlib.Path | bytes | np.ndarray) -> bytes | tuple[int, str, str]:
+    def encode_named(
+        position: int, name: str, image: pathlib.Path | bytes | np.ndarray
+    ) -> bytes | tuple[int, str, str]:
         try:
-            return encode_image(image, image_size)
+            return encode(image)
         except UnreadableImageError as error:
             return position, name, str(error)
 
@@ -128,7 +137,7 @@ def _encoded(
                 f"The data must have an image for each label. Received: {block_start + len(block)} images, then none, "
                 f"and {stop} labels or more. Get the files anew."
             )
-        yield from pool.map(encode, range(block_start, block_start + len(block)), *zip(*block, strict=True))
+        yield from pool.map(encode_named, range(block_start, block_start + len(block)), *zip(*block, strict=True))
         advance(len(block))
 
 

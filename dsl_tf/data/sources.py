@@ -2,10 +2,12 @@
 
 import functools
 import os
-import pathlib
 from collections.abc import Callable
 
+from absl import logging
+
 from dsl_tf.data import folder, glyphs
+from dsl_tf.data.data_folder import check_data_dir, find_split_folders, no_data_error, unused_folders_note
 from dsl_tf.data.names import DATASETS, TFDS_PREFIX
 from dsl_tf.data.split import SPLITS, Split
 from dsl_tf.errors import UserError
@@ -23,31 +25,36 @@ def open_splits(
     allow_partial: bool = False,
     class_split: str | os.PathLike[str] | None = None,
     val_fraction: float = 0.0,
+    keep_truncated: bool = False,
 ) -> dict[str, Callable[[], Split]]:
-    """Finds the splits of a data set; a named one is prepared first where that was not done before.
+    """Finds the splits of a data set; a named one is prepared first if that was not done before.
 
     Args:
         dataset: one of `dsl_tf.data.names.DATASETS`, or `tfds:` and the name of one of TensorFlow Datasets.
         data_dir: the folder that holds the data; None for `glyphs`, and for TensorFlow Datasets' own folder.
         image_size: height and width in pixels; None for the data set's own.
-        strict: for `folder`, whether an unreadable image is an error rather than left out with a warning.
+        strict: for `folder`, whether an unreadable image is an error rather than skipped with a warning.
         cache_dir: the folder for prepared data; None for `$XDG_CACHE_HOME/dsl_tf` or `~/.cache/dsl_tf`.
         allow_partial: for named data sets, whether fewer images than published are accepted.
         class_split: for `tfds:` data sets, a JSON file with the classes of each split.
-        val_fraction: the part of the training classes that is held out where there is no val split.
+        val_fraction: the part of the training classes that is held out if there is no val split.
+        keep_truncated: for `folder`, whether a JPEG file that is cut short is read as far as it goes.
 
     Returns:
         A dict from the name of each split there is, in the order train, val, test, to a function without arguments
         that loads it, a `Split`.
 
     Raises:
-        UserError: for an unknown data set, options that do not fit it, or data that cannot be read; the functions
+        UserError: for an unknown data set, options that do not match it, or data that cannot be read; the functions
             raise it too.
     """
+    if dataset != "glyphs" and data_dir is not None:
+        # Before anything else, since without its files a data set may be downloaded for minutes.
+        check_data_dir(data_dir, folder.WANTED if dataset == "folder" else f"the files of {dataset}")
     if dataset == "glyphs":
         loaders = _glyphs(image_size, cache_dir)
     elif dataset == "folder":
-        loaders = _folder(data_dir, image_size, strict, cache_dir)
+        loaders = _folder(data_dir, image_size, strict, cache_dir, keep_truncated)
     elif dataset in DATASETS or dataset.startswith(TFDS_PREFIX):
         # Here and not above: TensorFlow Datasets takes a while to import.
         from dsl_tf.data import prepared
@@ -61,7 +68,7 @@ def open_splits(
     return _with_held_out_classes(loaders, val_fraction) if val_fraction else loaders
 
 
-def _glyphs(image_size, cache_dir):
+def _glyphs(image_size: int | None, cache_dir: str | os.PathLike[str] | None) -> dict[str, Callable[[], Split]]:
     if image_size not in (None, glyphs.IMAGE_SIZE):
         raise UserError(
             f"--dataset=glyphs is rendered at --image_size={glyphs.IMAGE_SIZE}. Received: {image_size}. "
@@ -70,20 +77,31 @@ def _glyphs(image_size, cache_dir):
     return {split: functools.partial(glyphs.load_split, split, cache_dir) for split in SPLITS}
 
 
-def _folder(data_dir, image_size, strict, cache_dir):
+def _folder(
+    data_dir: str | os.PathLike[str] | None,
+    image_size: int | None,
+    strict: bool,
+    cache_dir: str | os.PathLike[str] | None,
+    keep_truncated: bool,
+) -> dict[str, Callable[[], Split]]:
     if data_dir is None:
         raise UserError("--dataset=folder needs --data_dir, a folder with train, val and test. Received none.")
+    present = find_split_folders(data_dir)
+    if not present:
+        raise no_data_error(data_dir, folder.WANTED, folder.has_train)
+    if note := unused_folders_note(data_dir):
+        logging.warning("%s", note)
     size = image_size or folder.natural_image_size(data_dir)
-    present = [split for split in SPLITS if (pathlib.Path(data_dir) / split).is_dir()]
-    return {split: functools.partial(folder.load_split, data_dir, split, size, strict, cache_dir) for split in present}
+    options = (size, strict, cache_dir, keep_truncated)
+    return {split: functools.partial(folder.load_split, data_dir, split, *options) for split in present}
 
 
-def _with_held_out_classes(loaders, fraction):
+def _with_held_out_classes(loaders: dict[str, Callable[[], Split]], fraction: float) -> dict[str, Callable[[], Split]]:
     if "val" in loaders:
         raise UserError(
-            f"--val_fraction holds out training classes where there is no val split. Received: {fraction}, and a data "
+            f"--val_fraction holds out training classes if there is no val split. Received: {fraction}, and a data "
             "set with one. Leave the flag out."
         )
     divide = functools.cache(lambda: loaders["train"]().hold_out(fraction))
-    held_out = {"train": lambda: divide()[0], "val": lambda: divide()[1]}
+    held_out: dict[str, Callable[[], Split]] = {"train": lambda: divide()[0], "val": lambda: divide()[1]}
     return {**held_out, **{name: loader for name, loader in loaders.items() if name not in held_out}}

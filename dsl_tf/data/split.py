@@ -5,6 +5,7 @@ import hashlib
 
 import numpy as np
 
+from dsl_tf.data.skipped import Skipped
 from dsl_tf.data.stored_images import StoredImages
 
 SPLITS = ("train", "val", "test")
@@ -20,14 +21,16 @@ class Split:
         images: uint8 `[n, height, width, 3]`, RGB: an array, or `StoredImages` where they would fill the memory.
         labels: integers `[n]` from 0 to the number of classes − 1.
         class_names: the name of each class, by label.
+        skipped: the files and folders beside the images that were not read, and why.
 
     Raises:
-        ValueError: where the shapes, dtypes or labels do not fit together.
+        ValueError: if the shapes, dtypes or labels do not match.
     """
 
     images: np.ndarray | StoredImages
     labels: np.ndarray
     class_names: tuple[str, ...]
+    skipped: tuple[Skipped, ...] = ()
 
     def __post_init__(self) -> None:
         images, labels = self.images, np.asarray(self.labels)
@@ -86,20 +89,20 @@ class Split:
             fraction: the part of the classes to hold out, above 0 and below 1; one class at least is held out.
 
         Returns:
-            Two `Split`s without a common class, the rest and what was held out.
+            Two `Split`s without a common class, the rest (with all that was skipped) and what was held out.
 
         Raises:
-            ValueError: where there are fewer than two classes.
+            ValueError: if there are fewer than two classes.
         """
         if self.class_count < 2:
             raise ValueError(f"Holding out classes needs at least 2. Received: {self.class_count}")
         count = min(max(round(fraction * self.class_count), 1), self.class_count - 1)
         held_out = np.zeros(self.class_count, bool)
         held_out[(np.arange(count) * 2 + 1) * self.class_count // (2 * count)] = True
-        return self._of_classes(~held_out), self._of_classes(held_out)
+        return self._of_classes(~held_out, self.skipped), self._of_classes(held_out, ())
 
-    def _of_classes(self, chosen):
+    def _of_classes(self, chosen: np.ndarray, skipped: tuple[Skipped, ...]) -> "Split":
         rows = np.flatnonzero(chosen[self.labels])
         labels = (np.cumsum(chosen) - 1)[self.labels[rows]]
         images = self.images.take(rows) if isinstance(self.images, StoredImages) else self.images[rows]
-        return Split(images, labels, np.array(self.class_names, dtype=object)[chosen])
+        return Split(images, labels, tuple(np.array(self.class_names, dtype=object)[chosen]), skipped)

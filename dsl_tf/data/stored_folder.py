@@ -18,6 +18,7 @@ def store_images(
     image_size: int,
     data_dir: str | os.PathLike[str],
     cache_dir: str | os.PathLike[str] | None = None,
+    keep_truncated: bool = False,
 ) -> tuple[StoredImages, dict[int, str]]:
     """Encodes image files into the cache, unless this was done before; an interrupted call is resumed.
 
@@ -26,6 +27,7 @@ def store_images(
         image_size: the side of the stored images, in pixels.
         data_dir: the folder that holds the files; nothing is written to it.
         cache_dir: the folder to write to; None for `default_cache_dir()`.
+        keep_truncated: whether a JPEG file that is cut short is read as far as it goes.
 
     Returns:
         the `StoredImages` of the m files that could be read, in order, and a dict from the position in `paths` of each
@@ -36,12 +38,12 @@ def store_images(
     """
     cache = pathlib.Path(cache_dir or default_cache_dir()).expanduser()
     check_outside(cache, data_dir)
-    folder = cache / f"folder-{image_size}px-{_key(paths)}"
+    folder = cache / f"folder-{image_size}px-{_key(paths)}{'-truncated' if keep_truncated else ''}"
     files = shard_paths(folder, "images", len(paths))
 
     def write() -> dict[str, int]:
         split = RawSplit(None, np.zeros(len(paths), np.int32), lambda start: map(_named, paths[start:]))
-        write_shards(split, files, image_size, shown_preparation(len(paths), image_size, folder))
+        write_shards(split, files, image_size, shown_preparation(len(paths), image_size, folder), keep_truncated)
         return {"files": len(paths)}
 
     prepare_once(folder, f"the images of {str(data_dir)!r}, which would fill the memory", write)

@@ -12,7 +12,11 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from dsl_tf.data.decoding import EXTENSIONS, UnreadableImageError, read_image
+from dsl_tf.data.decoding import UnreadableImageError, read_image
+from dsl_tf.data.image_kinds import EXTENSIONS
+from dsl_tf.data.labelled_images import find_labelled_images
+from dsl_tf.data.listing import walk
+from dsl_tf.data.skipped import Skipped, examples, unexpected
 from dsl_tf.errors import UserError
 from dsl_tf.evaluation.laplacian_shot import DEFAULT_LAM
 from dsl_tf.evaluation.single_task import laplacian_shot_probabilities, nearest_centroid_probabilities
@@ -90,7 +94,8 @@ def predict(
     exported = load_exported_model(model)
     support, labels = _support_features(exported, files_by_class)
     query, reasons = _features(exported, paths)
-    _warn("images to classify", [(paths[position], reason) for position, reason in reasons.items()], "without a class")
+    unreadable = [Skipped(paths[position], reason) for position, reason in reasons.items()]
+    _warn("images to classify", unreadable, "without a class")
     if not len(query):
         raise UserError(f"{images_dir!r} must hold readable images. Received: none of {len(files)} is.")
     support, query = (_transformed(features, options.feature_transform, mean, model) for features in (support, query))
@@ -143,73 +148,38 @@ def write_predictions(predictions: Iterable[Prediction], path: str | os.PathLike
         raise UserError(f"The predictions must be written to {os.fspath(path)!r}. {error.strerror}.") from None
 
 
-def _labelled_files(support_dir):
+def _labelled_files(support_dir: str) -> dict[str, list[str]]:
     """Returns the paths of the image files by class name, both sorted."""
-    folders, others = _entries(support_dir)
-    if len(folders) < 2:
+    found = find_labelled_images(support_dir)
+    if len(found.files) < 2:
         raise UserError(
             f"{support_dir!r} must have a folder of images for each of at least two classes. "
-            f"Received: {len(folders)} folders, {len(others)} files."
+            f"Received: {len(found.files)} class folders, {len(unexpected(found.skipped))} other files or folders."
         )
-    skipped = [(path, "not in a class folder") for path in others]
-    files_by_class = {}
-    for folder in folders:
-        inner_folders, files = _entries(folder)
-        files_by_class[os.path.basename(folder)], not_images = _images_and_others(files)
-        skipped += [(path, "a folder inside a class folder") for path in inner_folders] + not_images
-    _warn("labelled images", skipped, "left out")
-    return files_by_class
+    for note in found.notes:
+        logging.warning("%s", note)
+    _warn("labelled images", found.skipped, "skipped")
+    return found.files
 
 
-def _files_to_classify(images_dir):
+def _files_to_classify(images_dir: str) -> list[str]:
     """Returns the image files at any depth, relative with forward slashes, sorted."""
-    files, skipped = _images_and_others(_files_below(images_dir))
-    _warn("images to classify", skipped, "left out")
+    files, skipped = [], []
+    for visit in walk(images_dir):
+        files += [pathlib.PurePath(*visit.parts, name).as_posix() for name in visit.listing.images]
+        skipped += visit.listing.skipped
+    _warn("images to classify", skipped, "skipped")
     if not files:
         raise UserError(
-            f"{images_dir!r} must hold images ({', '.join(EXTENSIONS)}). Received: none, {len(skipped)} other files."
+            f"{images_dir!r} must hold images ({', '.join(EXTENSIONS)}). Received: none, "
+            f"{len(unexpected(skipped))} other files or folders."
         )
-    return sorted(pathlib.PurePath(os.path.relpath(path, images_dir)).as_posix() for path in files)
+    return sorted(files)
 
 
-def _files_below(folder, above=()):
-    real = os.path.realpath(folder)
-    # A link to a folder above it leads round in circles.
-    if real in above:
-        return
-    folders, files = _entries(folder)
-    yield from files
-    for inner in folders:
-        yield from _files_below(inner, (*above, real))
-
-
-def _entries(folder):
-    """Returns the paths of the folders and of all else in a folder, both sorted, none hidden."""
-    try:
-        names = sorted(name for name in os.listdir(folder) if not name.startswith("."))
-    except OSError as error:
-        raise UserError(
-            f"Expected a folder that can be read. Received: {folder!r} ({error.strerror}). Check the path."
-        ) from None
-    paths = [os.path.join(folder, name) for name in names]
-    return [path for path in paths if os.path.isdir(path)], [path for path in paths if not os.path.isdir(path)]
-
-
-def _images_and_others(paths):
-    images, others = [], []
-    for path in paths:
-        if path.lower().endswith(EXTENSIONS):
-            images.append(path)
-        else:
-            others.append((path, "not the extension of an image"))
-    return images, others
-
-
-def _warn(what, skipped, consequence):
-    if skipped:
-        first = ", ".join(f"{path!r} ({reason})" for path, reason in skipped[:3])
-        more = f" and {len(skipped) - 3} more" if len(skipped) > 3 else ""
-        logging.warning("Among the %s: %s%s. They are %s.", what, first, more, consequence)
+def _warn(what: str, skipped: Iterable[Skipped], consequence: str) -> None:
+    if seen := unexpected(skipped):
+        logging.warning("Among the %s: %s. They are %s.", what, examples(seen), consequence)
 
 
 def _support_features(exported, files_by_class):
@@ -217,18 +187,18 @@ def _support_features(exported, files_by_class):
     paths = [path for files in files_by_class.values() for path in files]
     labels = np.repeat(np.arange(len(files_by_class)), [len(files) for files in files_by_class.values()])
     features, reasons = _features(exported, paths)
-    skipped = [(paths[position], reason) for position, reason in reasons.items()]
+    skipped = [Skipped(paths[position], reason) for position, reason in reasons.items()]
     labels = np.delete(labels, list(reasons))
     empty = [name for label, name in enumerate(files_by_class) if label not in labels]
     if empty:
         more = f" and {len(empty) - 3} more" if len(empty) > 3 else ""
-        example = f", such as {skipped[0][0]!r} ({skipped[0][1]})" if skipped else ""
+        example = f", such as {examples(skipped[:1])}" if skipped else ""
         raise UserError(
             "Every class must have a readable image directly in its folder. Received: none for "
             f"{', '.join(map(repr, empty[:3]))}{more}; {len(skipped)} files cannot be read{example}. "
             "Add an image or remove the folder."
         )
-    _warn("labelled images", skipped, "left out")
+    _warn("labelled images", skipped, "skipped")
     return features, labels
 
 

@@ -14,6 +14,7 @@ import dsl_tf
 from dsl_tf import distribution, evaluation
 from dsl_tf.data import sources
 from dsl_tf.data.balanced import check_balanced, drop_small_classes, steps_per_epoch
+from dsl_tf.data.skipped import SKIPPED_FILE, write_skipped
 from dsl_tf.data.split import SPLITS, Split
 from dsl_tf.errors import UserError
 from dsl_tf.runs import directory as run_directory
@@ -246,6 +247,14 @@ def _check_restored(run: Run) -> None:
         )
 
 
+def _record_skipped(run: Run) -> None:
+    """Lists in a file what was skipped of the data, and says where."""
+    skipped = {name: split.skipped for name, split in run.splits.items()}
+    if any(skipped.values()):
+        write_skipped(skipped, run.directory / SKIPPED_FILE)
+        print(f"All that was skipped of the data is listed in {str(run.directory / SKIPPED_FILE)!r}.")
+
+
 def _record(run: Run, fingerprints: dict[str, str]) -> None:
     """Checks that a run resumes with its own data, and makes the directory this run's."""
     if int(run.checkpoints.step):
@@ -256,6 +265,7 @@ def _record(run: Run, fingerprints: dict[str, str]) -> None:
             begin_extension(run.directory, run.configuration, int(run.checkpoints.step))
         run_directory.record_flags(run.directory, run.configuration)
         run_directory.record_data(run.directory, fingerprints)
+        _record_skipped(run)
     if distribution.has_other_workers(run.strategy):
         # All must train on the data of the first one.
         distribution.barrier(run.strategy)

@@ -1,5 +1,6 @@
 """Tests of reading the user's own images, on real files of every kind."""
 
+import contextlib
 import io
 import os
 import struct
@@ -10,7 +11,8 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from dsl_tf.data import folder
+from dsl_tf.data import folder, stored_images
+from dsl_tf.data.image_kinds import readable_formats
 from dsl_tf.errors import UserError
 
 RED, GREEN, BLUE, WHITE, BLACK = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255), (0, 0, 0)
@@ -230,6 +232,89 @@ def test_resizing_agrees_with_tensorflow(tmp_path, width, height, size):
     np.testing.assert_allclose(loaded, expected, atol=2)
 
 
+@pytest.mark.parametrize("name", ["image.tif", "image.TIFF", "image.jfif", "image.jpe", "image.avif"])
+def test_further_kinds_of_files(tmp_path, name):
+    options = {"quality": 95} if name.startswith("image.j") or name.endswith("avif") else {}
+    if name.endswith("avif") and "AVIF" not in readable_formats():
+        pytest.skip("This Pillow reads no AVIF.")
+    if name.startswith("image.j"):
+        options["format"] = "JPEG"
+    loaded = load_one(tmp_path, plain((200, 100, 50)), name, **options)
+    np.testing.assert_allclose(loaded, np.broadcast_to((200, 100, 50), loaded.shape), atol=4)
+
+
+@pytest.mark.parametrize("compression", [None, "tiff_lzw"])
+@pytest.mark.parametrize("orientation", [1, 3, 6])
+def test_orientation_of_tiff(tmp_path, orientation, compression):
+    stored = noise(SIDE, SIDE)
+    upright = {1: stored, 3: stored[::-1, ::-1], 6: np.rot90(stored, -1)}[orientation]
+    image = Image.fromarray(stored)
+    loaded = load_one(tmp_path, image, "image.tif", compression=compression, tiffinfo={274: orientation})
+    np.testing.assert_array_equal(loaded, upright)
+
+
+def test_sixteen_bit_tiff(tmp_path):
+    levels = np.linspace(0, 65535, SIDE * SIDE).astype(np.uint16).reshape(SIDE, SIDE)
+    np.testing.assert_array_equal(load_one(tmp_path, Image.fromarray(levels), "image.tif")[..., 0], levels >> 8)
+
+
+def test_a_truncated_jpeg_can_be_kept_as_far_as_it_goes(tmp_path, monkeypatch):
+    root = tmp_path / "data"
+    content = encoded(Image.fromarray(noise(64, 64)), "JPEG")
+    for name in ("cut.jpg", "cut.png"):
+        write(root, f"train/class/{name}", content[: len(content) // 2])
+    write(root, "train/class/no header.jpg", content[:100])
+    write(root, "train/class/whole.jpg", content)
+    write(root, "train/class/words.jpg", b"words")
+    strictly = folder.load_split(root, "train", 64)
+    kept = folder.load_split(root, "train", 64, keep_truncated=True)
+    assert len(strictly.images) == 1 and len(kept.images) == 3
+    assert [os.path.basename(entry.path) for entry in kept.skipped] == ["no header.jpg", "words.jpg"]
+    np.testing.assert_array_equal(kept.images[2], strictly.images[0])
+    for image in kept.images[:2]:
+        np.testing.assert_array_equal(image[:12], strictly.images[0][:12])
+        assert (image[-8:].std(axis=(0, 1)) == 0).all()
+    monkeypatch.setattr(stored_images, "_IN_MEMORY_BYTES", 0)
+    stored = folder.load_split(root, "train", 64, cache_dir=tmp_path / "cache", keep_truncated=True)
+    np.testing.assert_array_equal(stored.images[:], kept.images)
+    assert len(folder.load_split(root, "train", 64, cache_dir=tmp_path / "cache").images) == 1
+
+
+UNSUPPORTED = {
+    "a Photoshop image": (b"8BPS\0\1" + bytes(20), "Photoshop images are not supported"),
+    "JPEG 2000": (b"\0\0\0\x0cjP  \r\n\x87\n" + bytes(20), "JPEG 2000 images are not supported"),
+    "SVG": (b'<?xml version="1.0"?>\n<svg xmlns="http://www.w3.org/2000/svg"/>', "SVG images are not supported"),
+    "half a header": (b"\x89PNG\r\n\x1a\n\0\0", "a damaged PNG image"),
+    "words": (b"some words", "not an image"),
+}
+
+
+@pytest.mark.parametrize("kind", UNSUPPORTED)
+def test_images_of_other_kinds_are_called_that(tmp_path, kind):
+    content, reason = UNSUPPORTED[kind]
+    write(tmp_path, "train/class/good.png")
+    write(tmp_path, "train/class/other.jpg", content)
+    (skipped,) = folder.load_split(tmp_path, "train", SIDE).skipped
+    assert skipped.reason == reason
+
+
+def test_everything_skipped_comes_with_the_split(tmp_path):
+    write(tmp_path, "train/both/1.png")
+    for name in ("both/1.png", "good/1.png", "good/.DS_Store", "good/notes.txt", "torn/1.png", "empty/readme"):
+        write(tmp_path, f"val/{name}", None if name.endswith("1.png") else b"words")
+    write(tmp_path, "val/torn/1.png", b"words")
+    split = folder.load_split(tmp_path, "val", SIDE)
+    assert {os.path.relpath(path, tmp_path / "val"): reason for path, reason, _ in split.skipped} == {
+        "both": "a class of 'train' too",
+        "good/.DS_Store": "a hidden file",
+        "good/notes.txt": "not the extension of an image",
+        "torn": "a class without a readable image",
+        "torn/1.png": "not an image",
+        "empty": "a class without a readable image",
+        "empty/readme": "not the extension of an image",
+    }
+
+
 # Classes, labels and order.
 
 
@@ -291,8 +376,8 @@ def test_hidden_class_folders_are_left_out_with_a_warning(tmp_path, caplog):
     write(tmp_path, "train/.dog/1.png")
     assert folder.load_split(tmp_path, "train", SIDE).class_names == ("cat",)
     (line,) = warnings_of(caplog)
-    assert "'.dog' in the split 'train'" in line and "left out" in line
-    assert "'.dog'" in raised_line(folder.load_split, tmp_path, "train", SIDE, strict=True)
+    assert "The split 'train'" in line and "train/.dog' (a hidden folder)" in line and "skipped" in line
+    assert ".dog' (a hidden folder)" in raised_line(folder.load_split, tmp_path, "train", SIDE, strict=True)
 
 
 def test_linked_folders_are_read_and_loops_end(tmp_path):
@@ -314,9 +399,14 @@ def many_images(root):
 
 def test_order_is_that_of_the_names_whatever_the_file_system_says(tmp_path, monkeypatch):
     colours = many_images(tmp_path)
-    listdir = os.listdir
-    for order in (sorted, lambda names: sorted(names, reverse=True)):
-        monkeypatch.setattr(os, "listdir", lambda path, order=order: order(listdir(path)))
+    scandir = os.scandir
+    for reverse in (False, True):
+
+        def ordered(path, reverse=reverse):
+            with scandir(path) as entries:
+                return contextlib.nullcontext(sorted(entries, key=lambda entry: entry.name, reverse=reverse))
+
+        monkeypatch.setattr(os, "scandir", ordered)
         split = folder.load_split(tmp_path, "train", SIDE)
         np.testing.assert_array_equal(split.images[:, 0, 0], colours)
         np.testing.assert_array_equal(split.labels, [0] * 150 + [1] * 50)
@@ -345,7 +435,7 @@ BAD_FILES = {
     "notes.txt": (b"some words", "extension"),
     "README": (b"some words", "extension"),
     "words.png": (b"some words", "not an image"),
-    "script.png": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n", "not an image"),
+    "script.png": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n", "PostScript images are not supported"),
     "truncated.jpg": (truncated_jpeg(), "truncated"),
     "truncated.png": (encoded(Image.fromarray(noise(64, 64)), "PNG")[:5000], "truncated"),
     "empty.gif": (b"", "empty"),
@@ -376,7 +466,7 @@ def test_misplaced_entries_are_left_out_with_a_warning(tmp_path, caplog):
     split = folder.load_split(tmp_path, "train", SIDE)
     assert len(split.images) == 1 and split.class_names == ("cat",)
     (warning,) = warnings_of(caplog)
-    assert f" 3 other entries, such as {str(dangling)!r} (not a regular file)" in warning
+    assert f" 3 other files or folders: {str(dangling)!r} (not a regular file)" in warning
     assert f"{str(inner)!r} (a folder inside a class folder)" in warning
     assert f"{str(stray)!r} (not in a class folder)" in warning
 
@@ -407,14 +497,14 @@ def test_a_class_without_readable_image_is_left_out_with_a_warning(tmp_path, cap
     split = folder.load_split(tmp_path, "train", SIDE)
     assert split.class_names == ("dog",) and split.labels.tolist() == [0] and (split.images == BLUE).all()
     skipped, classes = warnings_of(caplog)
-    assert "1.png" in skipped and "2 without, such as 'a cat', 'empty'" in classes
+    assert "1.png" in skipped and "2 classes without, such as 'a cat', 'empty'" in classes
 
 
 def test_an_empty_class_is_an_error_when_strict(tmp_path):
     write(tmp_path, "train/dog/1.png")
     (tmp_path / "train" / "empty").mkdir()
     message = raised_line(folder.load_split, tmp_path, "train", SIDE, strict=True)
-    assert "1 without, such as 'empty'" in message
+    assert "1 class without, such as 'empty'" in message
 
 
 def test_line_breaks_in_names_do_not_break_the_line(tmp_path, caplog):
@@ -457,7 +547,7 @@ def test_natural_image_size_is_clamped(tmp_path, side, expected):
 
 def test_natural_image_size_without_images(tmp_path):
     write(tmp_path, "train/cat/1.png", b"words")
-    assert repr(str(tmp_path / "train")) in raised_line(folder.natural_image_size, tmp_path)
+    assert f"'train' of {str(tmp_path)!r}" in raised_line(folder.natural_image_size, tmp_path)
 
 
 # What the splits share.
@@ -479,16 +569,38 @@ def test_a_class_of_an_earlier_split_is_left_out_of_the_later(tmp_path, caplog, 
     names = {split: folder.load_split(tmp_path, split, SIDE).class_names for split in ("train", "val", "test")}
     assert names[first] == (f"only {first}", "seen/a", "seen/b")
     assert names[second] == (f"only {second}",)
-    expected = f"2 classes in both {first!r} and {second!r}, such as 'seen/a'"
-    assert sum(expected in record.getMessage() for record in caplog.records) == 1
-    assert expected in raised_line(folder.load_split, tmp_path, second, SIDE, strict=True)
+    expected = [f"splits {first!r} and {second!r}", "2 classes in both, such as 'seen/a'"]
+    assert sum(all(words in warning for words in expected) for warning in warnings_of(caplog)) == 1
+    assert expected[1] in raised_line(folder.load_split, tmp_path, second, SIDE, strict=True)
 
 
 def test_splits_that_are_not_there_share_nothing(tmp_path):
     write(tmp_path, "test/cat/1.png")
     assert folder.load_split(tmp_path, "test", SIDE, strict=True).class_names == ("cat",)
     write(tmp_path, "train/cat/1.png")
-    assert "must hold readable images" in raised_line(folder.load_split, tmp_path, "test", SIDE)
+    line = raised_line(folder.load_split, tmp_path, "test", SIDE)
+    assert "no class is left for 'test', since 'train' has all 1 class, such as 'cat'. Move" in line
+
+
+def test_classes_are_the_same_in_either_spelling_of_unicode(tmp_path):
+    for path in ("train/caf\u00e9", "val/cafe\u0301", "val/tea"):
+        write(tmp_path, f"{path}/1.png")
+    split = folder.load_split(tmp_path, "val", SIDE)
+    assert split.class_names == ("tea",)
+    assert [(os.path.basename(path), reason) for path, reason, _ in split.skipped] == [
+        ("cafe\u0301", "a class of 'train' too")
+    ]
+
+
+@pytest.mark.parametrize("split", ["val", "test"])
+def test_classes_of_other_splits_that_differ_by_case_or_spaces_are_warned_of(tmp_path, caplog, split):
+    for path in ("train/Cat", "train/dog", "train/DOG", f"{split}/cat ", f"{split}/owl"):
+        write(tmp_path, f"{path}/1.png")
+    assert folder.load_split(tmp_path, split, SIDE, strict=True).class_names == ("cat ", "owl")
+    assert warnings_of(caplog) == [
+        f"In 'train' and {split!r}: The classes 'Cat' and 'cat ' differ only by case or spaces: they count as "
+        "different classes."
+    ]
 
 
 # Folders that cannot be used.
@@ -502,19 +614,23 @@ def test_data_folder_missing_or_a_file(tmp_path):
 
 
 def test_split_folder_missing_tells_which_there_are(tmp_path):
-    assert "no sub-folder" in raised_line(folder.load_split, tmp_path, "val", SIDE)
+    assert "an empty folder" in raised_line(folder.load_split, tmp_path, "val", SIDE)
     write(tmp_path, "val", b"a file of that name")
     for name in "gfedcba":
         (tmp_path / name).mkdir()
     message = raised_line(folder.load_split, tmp_path, "val", SIDE)
-    assert "'val' is missing" in message and "'a', 'b', 'c', 'd', 'e' and 2 more" in message
+    assert "7 folders ('a', 'b', 'c', 'd', 'e' and 2 more) and 1 other file ('val')" in message
+    (tmp_path / "train").mkdir()
+    assert "must hold the folder 'val'" in raised_line(folder.load_split, tmp_path, "val", SIDE)
 
 
 def test_split_folder_without_class(tmp_path):
     write(tmp_path, "train/1.png")
     (tmp_path / "train" / ".hidden").mkdir()
     message = raised_line(folder.load_split, tmp_path, "train", SIDE)
-    assert repr(str(tmp_path / "train")) in message and "no folder, 1 files" in message
+    assert (
+        repr(str(tmp_path / "train")) in message and f"no folder, but '{tmp_path}/train/.hidden' (a hidden" in message
+    )
 
 
 @pytest.mark.parametrize("strict", [False, True])
@@ -522,24 +638,24 @@ def test_split_without_any_readable_image(tmp_path, strict):
     bad = write(tmp_path, "train/cat/1.png", b"words")
     (tmp_path / "train" / "dog").mkdir()
     message = raised_line(folder.load_split, tmp_path, "train", SIDE, strict=strict)
-    assert repr(str(tmp_path / "train")) in message and f"{str(bad)!r} (not an image)" in message
+    assert f"'train' of {str(tmp_path)!r}" in message and f"{str(bad)!r} (not an image)" in message
 
 
 def test_split_of_empty_classes(tmp_path):
     (tmp_path / "train" / "dog").mkdir(parents=True)
-    assert "none, but 0 other entries." in raised_line(folder.load_split, tmp_path, "train", SIDE)
+    assert "none, but 0 other files or folders." in raised_line(folder.load_split, tmp_path, "train", SIDE)
 
 
 def test_a_folder_that_may_not_be_listed(tmp_path, monkeypatch):
     locked = write(tmp_path, "train/locked/1.png").parent
-    listdir = os.listdir
+    scandir = os.scandir
 
     def guarded(path):
         if os.fspath(path) == str(locked):
             raise PermissionError(13, "Permission denied")
-        return listdir(path)
+        return scandir(path)
 
-    monkeypatch.setattr(os, "listdir", guarded)
+    monkeypatch.setattr(os, "scandir", guarded)
     message = raised_line(folder.load_split, tmp_path, "train", SIDE)
     assert repr(str(locked)) in message and "Permission denied" in message
 

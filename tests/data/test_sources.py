@@ -1,5 +1,7 @@
 """Data sets by name."""
 
+import shutil
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -79,13 +81,78 @@ def test_a_class_of_an_earlier_split_is_left_out_and_when_strict_an_error(data_d
 
 
 def test_only_the_folders_there_are_splits(data_dir):
-    (data_dir / "val").rename(data_dir / "validation")
+    shutil.rmtree(data_dir / "val")
     (data_dir / "val").write_bytes(b"a file is no split")
     assert list(sources.open_splits("folder", data_dir=data_dir)) == ["train", "test"]
 
 
-def test_training_classes_are_held_out_where_there_is_no_val_split(data_dir):
+@pytest.mark.parametrize(
+    "names", [("Train", "valid", "TEST"), ("training", "Validation", "testing"), ("train ", "Dev", "Test")]
+)
+def test_splits_are_found_under_the_names_that_people_give_them(data_dir, names, caplog):
+    expected = {name: split.class_names for name, split in loaded("folder", data_dir=data_dir).items()}
+    for split, name in zip(("train", "val", "test"), names, strict=True):
+        (data_dir / split).rename(data_dir / f"{name}.")
+        (data_dir / f"{name}.").rename(data_dir / name)
+    assert {name: split.class_names for name, split in loaded("folder", data_dir=data_dir).items()} == expected
+    assert not caplog.messages
+
+
+def test_two_folders_for_one_split(data_dir, caplog):
+    (data_dir / "Valid").mkdir()
+    assert loaded("folder", data_dir=data_dir)["val"].class_names == ("blue",)
+    assert "also holds 'Valid', which are not read" in caplog.text
     (data_dir / "val").rename(data_dir / "validation")
+    with pytest.raises(UserError, match="one folder for the split 'val'. Received: 'Valid' and 'validation'. Keep one"):
+        sources.open_splits("folder", data_dir=data_dir)
+
+
+def test_folders_that_may_be_a_missing_split_are_named(data_dir, caplog):
+    (data_dir / "extra").mkdir()
+    loaded("folder", data_dir=data_dir)
+    assert not caplog.messages
+    (data_dir / "val").rename(data_dir / "holdout")
+    assert list(loaded("folder", data_dir=data_dir)) == ["train", "test"]
+    assert "also holds 'extra', 'holdout', which are not read" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "dataset", ["folder", "mini_imagenet", "tiered_imagenet", "cub", "cifar_fs", "meta_inat", "tfds:cifar10"]
+)
+def test_a_data_folder_that_is_not_there_is_an_error_at_once(dataset, tmp_path):
+    (tmp_path / "file").write_bytes(b"")
+    for name, found in (("missing", "does not exist"), ("file", "is a file")):
+        with pytest.raises(UserError, match=f"--data_dir must be a folder.*Received: '.*{name}', which {found}. Check"):
+            sources.open_splits(dataset, data_dir=tmp_path / name, cache_dir=tmp_path / "cache")
+    assert not (tmp_path / "cache").exists()
+
+
+@pytest.mark.parametrize(
+    ("path", "advice"),
+    [
+        ("outer", "Try --data_dir='{root}/outer/data'."),
+        ("outer/data/train", "Try --data_dir='{root}/outer/data'."),
+        ("outer/data/train/green", "Try --data_dir='{root}/outer/data'."),
+        ("elsewhere", "Check the path."),
+    ],
+)
+def test_the_folder_that_would_do_is_suggested_at_whatever_level_one_points(tmp_path, data_dir, path, advice):
+    root = tmp_path / "root"
+    (root / "outer" / "data").mkdir(parents=True)
+    (root / "elsewhere" / "cat").mkdir(parents=True)
+    (root / "elsewhere" / "list.txt").write_bytes(b"")
+    for split in ("train", "val", "test"):
+        (data_dir / split).rename(root / "outer" / "data" / split)
+    with pytest.raises(UserError) as error:
+        sources.open_splits("folder", data_dir=root / path)
+    message = str(error.value)
+    assert message.endswith(advice.format(root=root)) and "\n" not in message
+    if path == "elsewhere":
+        assert "Received: 1 folder ('cat') and 1 other file ('list.txt')." in message
+
+
+def test_training_classes_are_held_out_where_there_is_no_val_split(data_dir):
+    shutil.rmtree(data_dir / "val")
     splits = loaded("folder", data_dir=data_dir, val_fraction=0.3)
     assert {name: split.class_names for name, split in splits.items()} == {
         "train": ("green",),

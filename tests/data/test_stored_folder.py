@@ -62,7 +62,7 @@ def test_a_split_from_disk_is_the_one_in_memory(data_dir, tmp_path, monkeypatch,
     np.testing.assert_array_equal(stored.images[:], held.images)
     np.testing.assert_array_equal(stored.labels, held.labels)
     assert stored.class_names == held.class_names == ("blue", "green", "white")
-    assert told == caplog.messages and "5 other entries" in told[0]
+    assert told == caplog.messages and "5 other files or folders" in told[0]
     assert not (tmp_path / "unused").exists()
     assert times(data_dir) == before
 
@@ -94,17 +94,17 @@ def test_images_are_encoded_once_and_those_that_change_anew(data_dir, tmp_path, 
 def test_an_interrupted_writing_goes_on_where_it_stopped(data_dir, tmp_path, monkeypatch):
     encode, encoded = shards.encode_image, []
 
-    def failing(path, size):
+    def failing(path, **options):
         if len(encoded) >= 8:
             raise RuntimeError("the power went off")
         encoded.append(path)
-        return encode(path, size)
+        return encode(path, **options)
 
     monkeypatch.setattr(shards, "encode_image", failing)
     with pytest.raises(RuntimeError):
         load(data_dir, tmp_path / "cache")
     encoded.clear()
-    monkeypatch.setattr(shards, "encode_image", lambda path, size: encoded.append(path) or encode(path, size))
+    monkeypatch.setattr(shards, "encode_image", lambda path, **options: encoded.append(path) or encode(path, **options))
     interrupted = load(data_dir, tmp_path / "cache")
     # Two shards of three were whole.
     assert len(encoded) == 10

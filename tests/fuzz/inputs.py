@@ -29,7 +29,8 @@ from PIL import Image
 from dsl_tf.data import folder as image_folder
 from dsl_tf.data import prepared, recognition
 from dsl_tf.data.class_lists import class_list
-from dsl_tf.data.decoding import UnreadableImageError, encode_image, read_image, shorter_sides
+from dsl_tf.data.decoding import UnreadableImageError, read_image, shorter_sides
+from dsl_tf.data.encoding import encode_image
 from dsl_tf.data.formats import imagenet
 from dsl_tf.data.formats.json_files import read_json
 from dsl_tf.data.formats.mini_imagenet_lists import read_lists

@@ -11,6 +11,7 @@ from PIL import Image
 
 from dsl_tf.data import folder
 from dsl_tf.data.formats.class_folders import read_class_folders, sub_folders
+from dsl_tf.data.labelled_images import same_class
 from dsl_tf.data.split import SPLITS
 
 SIDE = 4
@@ -26,9 +27,14 @@ def can_be_a_folder(name):
 
 ANY_TEXT = st.text(st.characters(blacklist_characters="/\0", blacklist_categories=["Cs"]), min_size=1, max_size=60)
 ALIKE = st.sampled_from(
-    ["a", "A", "a ", " a", "a\n", "á", "a\u0301", "10", "9", "09", "-1", "~", "🦉", "🦉🦉", "\u202ea", "a..", "x" * 255]
+    ["a", "A", "a ", " a", "a\n", "á", "10", "9", "09", "-1", "~", "🦉", "🦉🦉", "\u202ea", "a..", "x" * 255]
 )
-NAMES = st.lists((ANY_TEXT | ALIKE).filter(can_be_a_folder), min_size=1, max_size=8, unique=True)
+NAMES = st.lists(
+    (ANY_TEXT | ALIKE).filter(can_be_a_folder),
+    min_size=1,
+    max_size=8,
+    unique_by=same_class,
+)
 
 
 def colour(number):

@@ -5,7 +5,8 @@ from absl import logging
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dsl_tf.data.decoding import UnreadableImageError, encode_image
+from dsl_tf.data.decoding import UnreadableImageError
+from dsl_tf.data.encoding import encode_image
 from tests.fuzz.inputs import KINDS, SIDE, NotToldError, bombs, outcome, try_input, whole_images
 
 # The most costly ones are tried less often; benchmarks/fuzz.py tries them all for longer.

@@ -161,7 +161,7 @@ def test_what_cannot_be_read_is_named_and_unlabelled_images_keep_their_row(
         assert class_name is None or class_name in file
     for name in ("readme.txt", "torn1.png", "inner", "cut.png", "empty.jpg", "notes.txt", "an empty file"):
         assert name in said()
-    assert ".hidden" not in said()
+    assert ".hidden' (a hidden folder)" in said() and ".hidden.png" not in said()
 
 
 def test_links_are_followed_but_not_in_circles(run_dir, support_dir, images_dir, tmp_path):
@@ -226,8 +226,8 @@ def only_files(support_dir):
     [
         (empty_class, ["'yellow'", "readable image"]),
         (unreadable_class, ["'yellow'", "torn.png"]),
-        (one_class, ["at least two classes", "1 folders"]),
-        (only_files, ["at least two classes", "0 folders, 1 files"]),
+        (one_class, ["at least two classes", "1 class folders"]),
+        (only_files, ["at least two classes", "0 class folders, 1 other"]),
     ],
 )
 def test_a_class_without_images_or_one_class_alone_is_an_error(run_dir, support_dir, images_dir, spoil, words):
@@ -248,7 +248,7 @@ def test_other_wrong_folders_are_errors(run_dir, support_dir, images_dir, tmp_pa
     assert_error(["missing", "No such file"], run_dir, support_dir, tmp_path / "missing")
     assert_error(["red.png", "Not a directory"], run_dir, support_dir, images_dir / "red.png")
     (tmp_path / "bare").mkdir()
-    (tmp_path / "bare" / "image.tif").touch()
+    (tmp_path / "bare" / "image.xyz").touch()
     assert_error(["bare", "must hold images", "1 other"], run_dir, support_dir, tmp_path / "bare")
     damaged(tmp_path / "torn" / "torn.png")
     assert_error(["torn", "readable images", "none of 1"], run_dir, support_dir, tmp_path / "torn")
@@ -353,7 +353,7 @@ def test_the_command_writes_the_csv(run_dir, support_dir, images_dir, tmp_path):
         cwd=tmp_path,
     )
     assert process.returncode == 0, process.stderr
-    assert "6 images classified, 1 cannot be read: 'predictions.csv'" in process.stdout
+    assert "Classified 6 images, skipped 1. Wrote 'predictions.csv'" in process.stdout
     assert "torn.png" in process.stderr
     with open(tmp_path / "predictions.csv", encoding="utf-8", newline="") as file:
         rows = list(csv.reader(file))

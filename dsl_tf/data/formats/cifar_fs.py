@@ -11,6 +11,7 @@ import zlib
 import numpy as np
 
 from dsl_tf.data.class_lists import class_list
+from dsl_tf.data.data_folder import has_split_folders
 from dsl_tf.data.formats import tensorflow_datasets
 from dsl_tf.data.formats.class_folders import read_class_folders, split_folders
 from dsl_tf.data.formats.labelled_pickles import read_labelled_pickles
@@ -42,7 +43,7 @@ def read_from_tfds(data_dir=None):
         A dict from split to `RawSplit`.
 
     Raises:
-        UserError: where it is not there or cannot be prepared or read.
+        UserError: if it is not there or cannot be prepared or read.
     """
     return tensorflow_datasets.select(tensorflow_datasets.read_pool(TFDS_NAME, data_dir), class_list("cifar_fs"))
 
@@ -197,7 +198,7 @@ def _folders(folder, names):
 
 
 def _has_class_folders(folder):
-    return any(os.path.isdir(folder / split) for split in SPLITS)
+    return has_split_folders(folder)
 
 
 def _read_class_folders(folder):

@@ -1,18 +1,22 @@
 """Images in one folder for each class."""
 
 import os
+import pathlib
 import re
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from dsl_tf.data.decoding import EXTENSIONS
+from dsl_tf.data.data_folder import find_split_folders
 from dsl_tf.data.formats.required import in_words
+from dsl_tf.data.image_kinds import EXTENSIONS
+from dsl_tf.data.listing import list_folder
 from dsl_tf.data.raw import RawSplit
 from dsl_tf.data.split import SPLITS
 from dsl_tf.errors import UserError
 
 
-def read_class_folders(folders):
+def read_class_folders(folders: Mapping[str, Mapping[str, pathlib.Path]]) -> dict[str, RawSplit]:
     """Lists the images of classes, each class in a folder of its own, by the numbers in their names.
 
     Args:
@@ -23,13 +27,13 @@ def read_class_folders(folders):
         A dict from split to `RawSplit`, whose images are paths.
 
     Raises:
-        UserError: where a folder cannot be read or holds no image.
+        UserError: if a folder cannot be read or holds no image.
     """
     return {split: _raw_split(class_folders) for split, class_folders in folders.items()}
 
 
-def split_folders(folder):
-    """Finds the class folders in the folders train, val and test.
+def split_folders(folder: pathlib.Path) -> dict[str, dict[str, pathlib.Path]]:
+    """Finds the class folders in the folders train, val and test, or what else people call these.
 
     Args:
         folder: the folder that holds the splits, a `pathlib.Path`.
@@ -38,19 +42,20 @@ def split_folders(folder):
         A dict from split to a dict from class name to its folder, as `read_class_folders` takes it.
 
     Raises:
-        UserError: where a split has no folder or a folder cannot be read.
+        UserError: if a split has no folder or a folder cannot be read.
     """
-    missing = [split for split in SPLITS if not os.path.isdir(folder / split)]
+    found = find_split_folders(folder)
+    missing = [split for split in SPLITS if split not in found]
     if missing:
         raise UserError(
             "The folders 'train', 'val' and 'test' must be in one folder. Received: "
             f"{os.fspath(folder)!r} without {in_words(missing)}. Make the folder or check the path."
         )
-    return {split: sub_folders(folder / split) for split in SPLITS}
+    return {split: sub_folders(found[split]) for split in SPLITS}
 
 
-def sub_folders(folder):
-    """Lists the folders in a folder, in order of their names, none hidden.
+def sub_folders(folder: pathlib.Path) -> dict[str, pathlib.Path]:
+    """Lists the folders in a folder, in order of their names, without hidden and system folders.
 
     Args:
         folder: the folder, a `pathlib.Path`.
@@ -59,25 +64,24 @@ def sub_folders(folder):
         A dict from name to path.
 
     Raises:
-        UserError: where the folder cannot be read.
+        UserError: if the folder cannot be read.
     """
-    return {name: folder / name for name in sorted(_entries(folder, folders=True))}
+    return {name: folder / name for name in list_folder(folder).folders}
 
 
-def image_names(folder):
+def image_names(folder: pathlib.Path) -> list[str]:
     """Lists the names of the image files in a folder by the numbers in them, none hidden.
 
     Args:
         folder: the folder, a `pathlib.Path`.
 
     Raises:
-        UserError: where the folder cannot be read.
+        UserError: if the folder cannot be read.
     """
-    names = _entries(folder, folders=False)
-    return sorted((name for name in names if name.lower().endswith(EXTENSIONS)), key=_by_numbers)
+    return sorted(list_folder(folder).images, key=_by_numbers)
 
 
-def _raw_split(class_folders):
+def _raw_split(class_folders: Mapping[str, pathlib.Path]) -> RawSplit:
     # Names, and paths only while reading, since a million paths would fill the memory.
     rows, counts = [], []
     for folder in class_folders.values():
@@ -90,33 +94,14 @@ def _raw_split(class_folders):
         rows += [(folder, name) for name in names]
         counts.append(len(names))
 
-    def read(start):
+    def read(start: int) -> Iterator[tuple[str, pathlib.Path]]:
         for folder, name in rows[start:]:
             yield os.fspath(folder / name), folder / name
 
     return RawSplit(tuple(class_folders), np.repeat(np.arange(len(counts), dtype=np.int32), counts), read)
 
 
-def _entries(folder, folders):
-    try:
-        with os.scandir(folder) as entries:
-            return [entry.name for entry in entries if not entry.name.startswith(".") and _is_folder(entry) == folders]
-    except OSError as error:
-        raise UserError(
-            f"Every folder of images must be readable. Received: {os.fspath(folder)!r} ({error.strerror}). "
-            "Change its permissions or check the path."
-        ) from error
-
-
-def _is_folder(entry):
-    try:
-        return entry.is_dir()
-    # A link to itself, for one.
-    except OSError:
-        return False
-
-
-def _by_numbers(name):
+def _by_numbers(name: str) -> tuple[list[int | str], str]:
     """Sorts 2 before 10, and names that differ in leading zeros only by themselves."""
     parts = re.split("([0-9]+)", name)
     return [int(part) if index % 2 else part for index, part in enumerate(parts)], name

@@ -28,7 +28,7 @@ def read_from_tfds(data_dir=None):
         A dict from split to `RawSplit`.
 
     Raises:
-        UserError: where it is not there, cannot be prepared or read, or has other classes.
+        UserError: if it is not there, cannot be prepared or read, or has other classes.
     """
     pool = tensorflow_datasets.read_pool(TFDS_NAME, data_dir)
     # TFDS names the classes of this data set by their labels only.

@@ -8,12 +8,12 @@ from collections.abc import Callable
 
 import numpy as np
 
-from dsl_tf.data.decoding import EXTENSIONS
+from dsl_tf.data.data_folder import has_split_folders
 from dsl_tf.data.formats.class_folders import image_names, split_folders, sub_folders
 from dsl_tf.data.formats.required import check_classes
 from dsl_tf.data.formats.tar_members import tar_members
+from dsl_tf.data.image_kinds import EXTENSIONS
 from dsl_tf.data.raw import RawSplit
-from dsl_tf.data.split import SPLITS
 from dsl_tf.errors import UserError
 from dsl_tf.progress import progress_bar
 
@@ -57,7 +57,7 @@ def class_folders(folder):
         A dict from class id to the path of its folder, empty where there are none.
 
     Raises:
-        UserError: where a folder cannot be read.
+        UserError: if a folder cannot be read.
     """
     root = _first_with(folder, _CLASS, os.DirEntry.is_dir)
     return {name: path for name, path in sub_folders(root).items() if is_class_id(name)} if root else {}
@@ -69,7 +69,7 @@ def has_folders(folder):
     Args:
         folder: the folder, a `pathlib.Path`.
     """
-    return has_class_folders(folder) or any(os.path.isdir(folder / split) for split in SPLITS)
+    return has_class_folders(folder) or has_split_folders(folder)
 
 
 def published_folders(folder, classes):
@@ -83,7 +83,7 @@ def published_folders(folder, classes):
         A dict from split to a dict from class id, in the order of `classes`, to the path of its folder.
 
     Raises:
-        UserError: where a class is missing, or a folder of a split holds others.
+        UserError: if a class is missing, or a folder of a split holds others.
     """
     if has_pool(folder, classes):
         pool = class_folders(folder)
@@ -106,7 +106,7 @@ def has_pool(folder, classes):
         classes: a dict from split to the ids of its classes.
 
     Raises:
-        UserError: where a folder cannot be read.
+        UserError: if a folder cannot be read.
     """
     pool = class_folders(folder)
     return all(any(name in pool for name in names) for names in classes.values())
@@ -142,7 +142,7 @@ def class_images(folder, classes):
         A dict from class id to `ClassImages`, in the order of `classes`.
 
     Raises:
-        UserError: where a class is missing, or its images are not named as ImageNet's.
+        UserError: if a class is missing, or its images are not named as ImageNet's.
     """
     if folders := class_folders(folder):
         check_classes([name for name in classes if name in folders], classes, folder)

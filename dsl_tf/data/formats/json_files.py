@@ -16,7 +16,7 @@ def read_json(path):
         Whatever it holds.
 
     Raises:
-        UserError: where it is missing, cannot be read, or is no JSON, or an object has a key twice.
+        UserError: if it is missing, cannot be read, or is no JSON, or an object has a key twice.
     """
     # Opening a named pipe would wait for ever.
     if not os.path.isfile(path):

@@ -23,7 +23,7 @@ def read_labelled_pickles(paths, side, classes):
         and the names are the published ones.
 
     Raises:
-        UserError: where a file is not as described or has another number of classes.
+        UserError: if a file is not as described or has another number of classes.
     """
     return {split: _raw_split(path, side, classes[split]) for split, path in paths.items()}
 

@@ -159,12 +159,13 @@ def _read_lists_and_imagenet(folder):
 
 def _read_class_folders(folder):
     splits = read_class_folders(imagenet.published_folders(folder, class_list("mini_imagenet")))
-    for raw_split in splits.values():
+    for split, raw_split in splits.items():
         counts = np.bincount(raw_split.labels)
+        largest = class_list("mini_imagenet")[split][counts.argmax()]
         if counts.max() > _IMAGES_PER_CLASS:
             raise UserError(
                 f"A class of mini-ImageNet has {_IMAGES_PER_CLASS} images. Received: {os.fspath(folder)!r} with "
-                f"{counts.max()} of {raw_split.class_names[counts.argmax()]}, as in ImageNet. Put train.csv, val.csv "
+                f"{counts.max()} of {largest}, as in ImageNet. Put train.csv, val.csv "
                 "and test.csv there, which list the images that belong to mini-ImageNet."
             )
     return splits

@@ -7,8 +7,8 @@ import re
 from typing import NamedTuple
 
 from dsl_tf.data.class_lists import class_list
-from dsl_tf.data.decoding import EXTENSIONS
 from dsl_tf.data.formats.required import check_classes
+from dsl_tf.data.image_kinds import EXTENSIONS
 from dsl_tf.errors import UserError
 
 _HEADER = ["filename", "label"]
@@ -41,7 +41,7 @@ def read_lists(paths):
         A dict from split to a list of `ListedImage`, in the order of the file.
 
     Raises:
-        UserError: where a file is malformed, an image is listed twice, or the classes are not the published ones.
+        UserError: if a file is malformed, an image is listed twice, or the classes are not the published ones.
     """
     seen = set()
     lists = {split: list(_read_list(path, seen)) for split, path in paths.items()}

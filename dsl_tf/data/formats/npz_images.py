@@ -41,7 +41,7 @@ class NpzImages:
             uint8 `[height, width, 3]`.
 
         Raises:
-            UserError: where the file is damaged.
+            UserError: if the file is damaged.
         """
         size = math.prod(self.shape[1:])
         with _errors_told(self.path), _member(self.path, self.member) as (member, _):
@@ -65,7 +65,7 @@ def find_images(path, name, side):
         The `NpzImages`.
 
     Raises:
-        UserError: where the file is damaged or the array is missing or another.
+        UserError: if the file is damaged or the array is missing or another.
     """
     with _errors_told(path), _member(path, f"{name}.npy") as (member, size):
         version = np.lib.format.read_magic(member)

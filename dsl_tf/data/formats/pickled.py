@@ -18,7 +18,7 @@ def read_dict(path):
         The dict with its keys as text; others than text and bytes are left out.
 
     Raises:
-        UserError: where the file cannot be read or holds something else.
+        UserError: if the file cannot be read or holds something else.
     """
     values = read_pickle(path)
     if not isinstance(values, dict):
@@ -35,7 +35,7 @@ def value_of(values, key, path):
         path: the file, for the message.
 
     Raises:
-        UserError: where it is not there.
+        UserError: if it is not there.
     """
     if key not in values:
         raise malformed(path, f"the key {key!r}", f"the keys {', '.join(map(repr, sorted(values)[:5])) or 'none'}")
@@ -54,7 +54,7 @@ def pixels_of(values, side, path):
         The values as they are, which is an array or a list.
 
     Raises:
-        UserError: where they are anything else.
+        UserError: if they are anything else.
     """
     wanted = (side, side, 3)
     arrays = values if isinstance(values, list) else [values]
@@ -78,7 +78,7 @@ def integers_of(values, path, count=None):
         int64 `[n]`.
 
     Raises:
-        UserError: where they are anything else.
+        UserError: if they are anything else.
     """
     expected = "a list of integers" if count is None else f"{count} integer labels, one for each image"
     if isinstance(values, list) and all(type(value) is int or isinstance(value, np.integer) for value in values):
@@ -105,7 +105,7 @@ def compacted(labels, class_count, path):
         The sorted distinct labels, a list, and the new labels, int32 `[n]`.
 
     Raises:
-        UserError: where the number of classes is another.
+        UserError: if the number of classes is another.
     """
     distinct, new_labels = np.unique(labels, return_inverse=True)
     if len(distinct) != class_count:

@@ -28,7 +28,7 @@ def required_files(folder, names):
         A dict from split to the path of its file.
 
     Raises:
-        UserError: where one is missing.
+        UserError: if one is missing.
     """
     missing = [name for name in names.values() if not os.path.isfile(folder / name)]
     if missing:
@@ -48,7 +48,7 @@ def check_classes(received, published, where):
         where: the file or folder that has them, for the message.
 
     Raises:
-        UserError: where classes are missing or not published.
+        UserError: if classes are missing or not published.
     """
     received_set, published_set = set(received), set(published)
     missing = [name for name in published if name not in received_set]

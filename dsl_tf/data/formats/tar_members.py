@@ -22,7 +22,7 @@ def tar_members(file, start, end):
         The name of each file without its folders, where its content starts, and its size, both in bytes.
 
     Raises:
-        UserError: where the tar is damaged or compressed, or holds links, devices or unsafe names.
+        UserError: if the tar is damaged or compressed, or holds links, devices or unsafe names.
     """
     where = f"The tar {os.fspath(file.name)!r}"
     file.seek(start)

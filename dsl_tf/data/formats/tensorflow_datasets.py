@@ -53,7 +53,7 @@ def read_tfds(name, data_dir, class_split_path):
         A dict from split to `RawSplit`.
 
     Raises:
-        UserError: where the file or the data set is missing or wrong, or a class is unknown or there twice.
+        UserError: if the file or the data set is missing or wrong, or a class is unknown or there twice.
     """
     # First, since a mistake in it should not wait for a download.
     classes = read_class_split(class_split_path)
@@ -71,7 +71,7 @@ def read_class_split(path):
         A dict from split to the tuple of its classes, names or integers.
 
     Raises:
-        UserError: where it cannot be read or is not of this form.
+        UserError: if it cannot be read or is not of this form.
     """
     splits = read_json(path)
     wanted = f'{os.fspath(path)!r} must be like {{"train": ["cat", "dog"], "val": ["owl"], "test": ["cow"]}}'
@@ -111,7 +111,7 @@ def check_features_file(path):
         path: the file features.json.
 
     Raises:
-        UserError: where it cannot be read, or has features of others than TFDS itself.
+        UserError: if it cannot be read, or has features of others than TFDS itself.
     """
     waiting = [read_json(path)]
     while waiting:
@@ -139,7 +139,7 @@ def read_pool(name, data_dir=None):
         A `Pool`.
 
     Raises:
-        UserError: where it is not there, cannot be prepared or read, or has no images with one label each.
+        UserError: if it is not there, cannot be prepared or read, or has no images with one label each.
     """
     builder = _builder(name, data_dir)
     image_feature = _feature(name, builder, "image", tfds.features.Image)
@@ -171,7 +171,7 @@ def read_texts(pool, feature):
         A list of n strings.
 
     Raises:
-        UserError: where there is no such text, or it cannot be read.
+        UserError: if there is no such text, or it cannot be read.
     """
     features = pool.builder.info.features
     if feature not in features or not isinstance(features[feature], tfds.features.Text):
@@ -194,7 +194,7 @@ def select(pool, classes):
         A dict from split to `RawSplit`, whose images are the bytes of image files in the order of the pool.
 
     Raises:
-        UserError: where a class is unknown, without images, or there twice.
+        UserError: if a class is unknown, without images, or there twice.
     """
     used = {}
     present = set(pool.labels.tolist())

@@ -52,7 +52,7 @@ def read_pickle(path):
         bytearrays are bytes; the keys of a dict are no tuples.
 
     Raises:
-        UserError: where the file is missing, damaged, or holds anything else, such as a call of a function.
+        UserError: if the file is missing, damaged, or holds anything else, such as a call of a function.
     """
     machine = _Machine(_mapped(path))
     try:

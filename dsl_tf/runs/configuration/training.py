@@ -26,6 +26,7 @@ DATA_OPTIONS = (
     "allow_partial",
     "class_split",
     "val_fraction",
+    "keep_truncated",
 )
 
 
@@ -83,6 +84,11 @@ class TrainingConfiguration(Checked):
         False, "Accept a data set with fewer images than published, with a warning.", "data", mathematical=False
     )
     strict: bool = option(False, "Stop at an unreadable image instead of skipping it.", "data", mathematical=False)
+    keep_truncated: bool = option(
+        False,
+        "Read JPEG files that are cut short as far as they go (the rest is grey), instead of skipping them.",
+        "data",
+    )
     crop: str = option(
         "pad",
         "Crop the training images at random: a shift after padding (pad), a box of random size (resized), or none.",

@@ -322,7 +322,7 @@ def test_class_folders(tmp_path):
     (tmp_path / "val" / "beaver").rename(tmp_path / "val" / "apple")
     message = raised_line(CLASS_FOLDERS.read, tmp_path)
     assert "'beaver' missing" in message and "'apple' not among them" in message
-    (tmp_path / "val").rename(tmp_path / "validation")
+    (tmp_path / "val").rename(tmp_path / "held out")
     assert only(tmp_path) is CLASS_FOLDERS
     assert "without 'val'" in raised_line(CLASS_FOLDERS.read, tmp_path)
 

@@ -69,5 +69,7 @@ def test_split_folders(tmp_path):
         "val": {"c": tmp_path / "val/c"},
         "test": {"d": tmp_path / "test/d"},
     }
-    os.rename(tmp_path / "val", tmp_path / "valid")
+    os.rename(tmp_path / "val", tmp_path / "Valid")
+    assert split_folders(tmp_path)["val"] == {"c": tmp_path / "Valid/c"}
+    os.rename(tmp_path / "Valid", tmp_path / "held out")
     assert "without 'val'" in raised_line(split_folders, tmp_path)

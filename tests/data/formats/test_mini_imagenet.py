@@ -387,7 +387,7 @@ def test_missing_and_misplaced_class_folders(tmp_path):
     assert f"'{FIRST}' missing" in line and str(tmp_path / "val") in line
     write(tmp_path / "val" / FIRST / "1.png", b"")
     assert f"'{FIRST}' not among them" in error(tmp_path, CLASS_FOLDERS)
-    (tmp_path / "val").rename(tmp_path / "validation")
+    (tmp_path / "val").rename(tmp_path / "held out")
     assert "without 'val'" in error(tmp_path, CLASS_FOLDERS)
 
 

@@ -1,0 +1,57 @@
+"""What is skipped of a user's images and why: counted on the screen, listed in a file."""
+
+import csv
+import io
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+from dsl_tf.files import write_text
+
+SKIPPED_FILE = "skipped_images.csv"
+_SHOWN = 3
+
+
+class Skipped(NamedTuple):
+    """A file or folder that is not read.
+
+    Args:
+        path: where it is.
+        reason: why, in a few words.
+        expected: whether nobody needs to be warned of it, such as a file that a system leaves behind.
+    """
+
+    path: str
+    reason: str
+    expected: bool = False
+
+
+def examples(skipped: Sequence[Skipped]) -> str:
+    """Returns the first three in words, and how many there are if more."""
+    shown = ", ".join(f"{path!r} ({reason})" for path, reason, _ in skipped[:_SHOWN])
+    return shown + (f" and {len(skipped) - _SHOWN:,} more" if len(skipped) > _SHOWN else "")
+
+
+def unexpected(skipped: Iterable[Skipped]) -> list[Skipped]:
+    """Returns those that a user should hear of."""
+    return [entry for entry in skipped if not entry.expected]
+
+
+def write_skipped(skipped_by_split: Mapping[str, Iterable[Skipped]], path: str | os.PathLike[str]) -> None:
+    """Writes a csv file with the header `split,path,reason`, whole or not at all.
+
+    Args:
+        skipped_by_split: what was skipped, by the name of the split.
+        path: the file, replaced if there is one.
+
+    Raises:
+        OSError: if it cannot be written.
+    """
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow(["split", "path", "reason"])
+    for split, skipped in skipped_by_split.items():
+        # Absolute, so that no spreadsheet takes a name such as "=1+1" for a formula.
+        writer.writerows([split, os.path.abspath(entry.path), entry.reason] for entry in skipped)
+    # Names of files may not be UTF-8.
+    write_text(path, text.getvalue().encode("utf-8", "backslashreplace").decode("utf-8"))
