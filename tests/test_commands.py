@@ -112,34 +112,50 @@ def test_the_flagfile_of_a_run_repeats_it(finished_run, tmp_path):
         assert first["accuracy"] == pytest.approx(second["accuracy"], abs=0.02)
 
 
-def test_evaluation_adds_to_the_results_and_keeps_the_others(finished_run, capfd):
+def test_evaluation_prints_its_numbers_and_writes_beside_those_of_the_training(finished_run, capfd):
     output_dir, _ = finished_run
-    before = json.loads((output_dir / "results.json").read_text())
+    before = (output_dir / "results.json").read_bytes()
     arguments = [f"--run_dir={output_dir}", "--split=test", "--ways=4", "--shots=1,3", "--queries=2", "--episodes=30"]
     for _ in range(2):
         assert commands.main(["evaluate", *arguments, "--feature_transforms=l2", "--classifiers=laplacian_shot"]) == 0
         assert "4-way 3-shot (%)" in capfd.readouterr().out
-    after = json.loads((output_dir / "results.json").read_text())
-    added = [entry for entry in after["accuracies"] if entry not in before["accuracies"]]
-    assert [(entry["split"], entry["ways"], entry["shots"]) for entry in added] == [("test", 4, 1), ("test", 4, 3)]
-    assert all(entry["lam"] in (0.1, 0.3, 0.5, 0.7, 0.8, 1.0, 1.2, 1.5) for entry in added)
-    assert after["flags"] == before["flags"]
-    assert all(entry in after["accuracies"] for entry in before["accuracies"])
+    assert (output_dir / "results.json").read_bytes() == before
+    (folder,) = (output_dir / "evaluations").iterdir()
+    entries = json.loads((folder / "evaluation.json").read_text())["subjects"][0]["accuracies"]
+    assert [(entry["split"], entry["ways"], entry["shots"]) for entry in entries] == [("test", 4, 1), ("test", 4, 3)]
+    assert all(entry["lam"] in (0.1, 0.3, 0.5, 0.7, 0.8, 1.0, 1.2, 1.5) for entry in entries)
 
 
-def test_evaluation_repeats_the_accuracies_of_the_training(finished_run):
+def test_evaluation_repeats_the_accuracies_of_the_training(finished_run, tmp_path):
     output_dir, _ = finished_run
-    before = json.loads((output_dir / "results.json").read_text())
     process = run_process(
-        "run_eval.py", f"--run_dir={output_dir}", "--ways=3", "--shots=1,2", "--queries=5", "--episodes=50"
+        "run_eval.py",
+        f"--run_dir={output_dir}",
+        "--ways=3",
+        "--shots=1,2",
+        "--queries=5",
+        "--episodes=50",
+        "--json",
+        f"--output_dir={tmp_path}",
     )
-    assert process.returncode == 0 and process.stderr == ""
-    after = json.loads((output_dir / "results.json").read_text())
+    assert process.returncode == 0 and process.stderr.startswith("\nWrote ") and process.stderr.count("\n") == 2
     key = ["split", "feature_transform", "shots", "ways", "episodes"]
-    measured = {tuple(entry[name] for name in key): entry["accuracy"] for entry in after["accuracies"]}
-    assert len(after["accuracies"]) == len(before["accuracies"])
-    for entry in before["accuracies"]:
+    found = json.loads(process.stdout)["subjects"][0]
+    measured = {tuple(entry[name] for name in key): entry["accuracy"] for entry in found["accuracies"]}
+    assert found["data"] == "the run's own"
+    for entry in json.loads((output_dir / "results.json").read_text())["accuracies"]:
         assert measured[tuple(entry[name] for name in key)] == pytest.approx(entry["accuracy"], abs=0.02)
+
+
+def test_numbers_are_printed_if_they_cannot_be_kept(finished_run, tmp_path, capfd):
+    output_dir, _ = finished_run
+    (tmp_path / "file").write_text("")
+    arguments = [f"--run_dir={output_dir}", "--ways=3", "--shots=1", "--queries=2", "--episodes=20"]
+    assert commands.main(["evaluate", *arguments, f"--output_dir={tmp_path}/file/below"]) == 0
+    printed = capfd.readouterr()
+    assert "3-way 1-shot (%)" in printed.out
+    (line,) = printed.err.splitlines()
+    assert line.startswith("warning: --output_dir=") and "not kept" in line
 
 
 @pytest.mark.parametrize(

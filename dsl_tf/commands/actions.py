@@ -8,9 +8,10 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from absl import flags
+from absl import flags, logging
 
 from dsl_tf.commands import console
+from dsl_tf.errors import UserError
 from dsl_tf.runs import flagfiles
 from dsl_tf.runs.configuration import (
     EvaluationConfiguration,
@@ -66,13 +67,15 @@ def _evaluate(configuration: EvaluationConfiguration, _: flags.FlagValues) -> in
     # Progress and notes would corrupt the JSON.
     with contextlib.redirect_stdout(sys.stderr) if configuration.json else contextlib.nullcontext():
         evaluation = evaluate(configuration)
-        if not _is_chief(configuration):
-            return 0
-        written = write_evaluation(evaluation, str(configuration.output_dir))
-    if configuration.json:
-        print(json.dumps(evaluation_report(evaluation)))
-    else:
-        print(f"{evaluation_text(evaluation)}\n\nWrote {', '.join(written)} in {configuration.output_dir}")
+    if not _is_chief(configuration):
+        return 0
+    # First the numbers: a disk that is full must not cost what was computed.
+    print(json.dumps(evaluation_report(evaluation)) if configuration.json else evaluation_text(evaluation), flush=True)
+    try:
+        written = f"\nWrote {write_evaluation(evaluation, str(configuration.output_dir))}"
+        print(written, file=sys.stderr if configuration.json else sys.stdout)
+    except UserError as error:
+        logging.warning("%s The numbers above are not kept: give another --output_dir to keep them.", error)
     return 0
 
 

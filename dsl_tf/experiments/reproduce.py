@@ -13,6 +13,7 @@ from dsl_tf.experiments.cells import cells, configuration
 from dsl_tf.runs import directory as run_directory
 from dsl_tf.runs import flagfiles
 from dsl_tf.runs.configuration import EvaluationConfiguration, ReproductionConfiguration, TrainingConfiguration
+from dsl_tf.runs.evaluations import read_evaluations
 
 # How schedulers end a process.
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
@@ -72,7 +73,8 @@ def _steps_left(run: TrainingConfiguration, classifiers: set[str]) -> list[tuple
     results = run_directory.read_results(directory)
     if results is None:
         return [("train", flagfiles.to_lines(run, with_defaults=False))]
-    measured = {entry["classifier"] for entry in results["accuracies"] if entry["split"] == "test"}
+    entries = [*results["accuracies"], *read_evaluations(directory)]
+    measured = {entry["classifier"] for entry in entries if entry["split"] == "test"}
     missing = sorted(classifiers - measured)
     if not missing or "test" not in results.get("splits", {}):
         return []

@@ -11,7 +11,7 @@ import numpy as np
 from dsl_tf.errors import UserError
 from dsl_tf.evaluation.accuracy import episode_accuracies
 from dsl_tf.evaluation.confusion import confusion, confusion_rates, most_confused, wrong_queries
-from dsl_tf.files import write_text
+from dsl_tf.files import replacing, write_text
 from dsl_tf.report.confusion_figure import draw_confused_pairs, draw_confusion
 from dsl_tf.report.csv_files import csv_lines, guarded
 from dsl_tf.report.paired_figure import draw_paired
@@ -21,9 +21,11 @@ from dsl_tf.report.spectrum_figure import draw_spectrum
 from dsl_tf.report.table import accuracy_table
 from dsl_tf.report.wording import measure_text
 from dsl_tf.runs.evaluate import Evaluation, SubjectResult
+from dsl_tf.runs.evaluations import EVALUATION
 from dsl_tf.runs.titles import loss_title
 
 _PAIRS, _EXAMPLES = 6, 5
+_OTHER_DATA = "Measured on other data than the split of this name that the run recorded."
 
 
 def evaluation_report(evaluation: Evaluation) -> dict[str, Any]:
@@ -61,6 +63,8 @@ def evaluation_text(evaluation: Evaluation) -> str:
     for result in evaluation.results:
         lines = [] if evaluation.comparisons else [accuracy_table(result.accuracies)]
         lines += _details_text(result.details)
+        if result.subject.data == "other data":
+            lines.append(_OTHER_DATA)
         if lines:
             parts += [result.subject.name, *lines] if several else lines
     if evaluation.comparisons:
@@ -97,45 +101,52 @@ def _data_name(evaluation: Evaluation) -> str:
 def _measure_title(evaluation: Evaluation, classifier: str, feature_transform: str, shots: int) -> str:
     """Says what was measured on what, such as "glyphs test, 5-way 1-shot: nearest class centroid, raw features"."""
     entry = evaluation.results[0].outcomes[0].entry
-    data = f"{_data_name(evaluation)} {entry['split']}".strip()
+    other = any(result.subject.data == "other data" for result in evaluation.results)
+    data = f"{'other data than trained on, ' if other else ''}{_data_name(evaluation)} {entry['split']}".strip()
     return f"{data}, {entry['ways']}-way {shots}-shot: {measure_text(classifier, feature_transform)}"
 
 
-def write_evaluation(evaluation: Evaluation, output_dir: str | os.PathLike[str]) -> list[str]:
-    """Writes an evaluation's files: numbers, accuracies episode by episode, and plots.
+def write_evaluation(evaluation: Evaluation, output_dir: str | os.PathLike[str]) -> pathlib.Path:
+    """Writes an evaluation's folder: numbers, accuracies episode by episode, and plots.
+
+    A repetition of the same evaluation replaces the folder, and no other evaluation does.
 
     Args:
         evaluation: an `Evaluation`.
-        output_dir: the folder, created if missing.
+        output_dir: the folder that gets the evaluation's folder; created if missing.
 
     Returns:
-        The names of what was written, a list.
+        The evaluation's folder.
 
     Raises:
         UserError: if the folder cannot be written.
     """
-    directory = pathlib.Path(output_dir)
+    folder = pathlib.Path(output_dir) / evaluation.name
     try:
-        directory.mkdir(parents=True, exist_ok=True)
-        write_text(directory / "evaluation.json", json.dumps(evaluation_report(evaluation), indent=1) + "\n")
-        arrays: dict[str, Any] = _episodes(evaluation)
-        np.savez(directory / "episodes.npz", **arrays)
-        written = ["evaluation.json", "episodes.npz"]
-        for (classifier, transform, shots), matrix in evaluation.comparisons.items():
-            written.append(f"comparison_{classifier}_{transform}_{shots}_shot.png")
-            title = _measure_title(evaluation, classifier, transform, shots)
-            draw_paired(matrix, directory / written[-1], title)
-        several = len(evaluation.results) > 1
-        for number, result in enumerate(evaluation.results, start=1):
-            if result.details:
-                entry = result.outcomes[0].entry
-                measure = _measure_title(evaluation, entry["classifier"], entry["feature_transform"], entry["shots"])
-                written += _write_details(result, directory, f"{number}_" if several else "", measure)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(folder) as directory:
+            directory.mkdir()
+            _write_files(evaluation, directory)
     except OSError as error:
         raise UserError(
-            f"--output_dir={str(output_dir)!r} must be a folder that can be written. {error.strerror}."
+            f"--output_dir={str(output_dir)!r} must be a folder that can be written. {error.strerror or error}."
         ) from None
-    return written
+    return folder
+
+
+def _write_files(evaluation: Evaluation, directory: pathlib.Path) -> None:
+    write_text(directory / EVALUATION, json.dumps(evaluation_report(evaluation), indent=1) + "\n")
+    arrays: dict[str, Any] = _episodes(evaluation)
+    np.savez(directory / "episodes.npz", **arrays)
+    for (classifier, transform, shots), matrix in evaluation.comparisons.items():
+        title = _measure_title(evaluation, classifier, transform, shots)
+        draw_paired(matrix, directory / f"comparison_{classifier}_{transform}_{shots}_shot.png", title)
+    several = len(evaluation.results) > 1
+    for number, result in enumerate(evaluation.results, start=1):
+        if result.details:
+            entry = result.outcomes[0].entry
+            measure = _measure_title(evaluation, entry["classifier"], entry["feature_transform"], entry["shots"])
+            _write_details(result, directory, f"{number}_" if several else "", measure)
 
 
 def _episodes(evaluation: Evaluation) -> dict[str, np.ndarray]:
@@ -157,16 +168,15 @@ def _subject_title(result: SubjectResult) -> str:
     return f"{loss_title(training)}, seed {training.seed}"
 
 
-def _write_details(result: SubjectResult, directory: pathlib.Path, prefix: str, measure: str) -> list[str]:
+def _write_details(result: SubjectResult, directory: pathlib.Path, prefix: str, measure: str) -> None:
     """Writes a subject's details, the confusions of its first measure among them."""
     subject, outcome = result.subject, result.outcomes[0]
     name = _subject_title(result)
     predictions = outcome.predictions.reshape(len(outcome.predictions), -1)
     counts, chances = confusion(subject.labels, outcome.support, outcome.query, predictions)
     rates = confusion_rates(counts, chances)
-    written = [f"{prefix}confusion.csv", f"{prefix}confusion.png"]
-    write_text(directory / written[0], _confusion_csv(rates, subject.class_names))
-    draw_confusion(rates, subject.class_names, directory / written[1], f"{name}\n{measure}")
+    write_text(directory / f"{prefix}confusion.csv", _confusion_csv(rates, subject.class_names))
+    draw_confusion(rates, subject.class_names, directory / f"{prefix}confusion.png", f"{name}\n{measure}")
     if subject.images is not None:
         pairs = most_confused(counts, chances, top=_PAIRS)
         examples = []
@@ -176,14 +186,12 @@ def _write_details(result: SubjectResult, directory: pathlib.Path, prefix: str, 
                 for shown in (true, predicted)
             )
             examples.append((subject.images[wrong], subject.images[typical]))
-        written.append(f"{prefix}confused_pairs.png")
-        draw_confused_pairs(pairs, examples, subject.class_names, directory / written[-1], f"{name}\n{measure}")
+        path = directory / f"{prefix}confused_pairs.png"
+        draw_confused_pairs(pairs, examples, subject.class_names, path, f"{name}\n{measure}")
     if subject.kernel is not None:
-        written.append(f"{prefix}spectrum.png")
-        draw_spectrum({name: subject.kernel}, directory / written[-1])
-    written.append(f"{prefix}projector")
-    write_projector(directory / written[-1], subject.features, subject.labels, subject.class_names, subject.images)
-    return written
+        draw_spectrum({name: subject.kernel}, directory / f"{prefix}spectrum.png")
+    folder = directory / f"{prefix}projector"
+    write_projector(folder, subject.features, subject.labels, subject.class_names, subject.images)
 
 
 def _confusion_csv(rates: np.ndarray, class_names: Sequence[str]) -> str:

@@ -11,6 +11,7 @@ from dsl_tf.errors import UserError
 from dsl_tf.files import read_text
 from dsl_tf.runs import directory as run_directory
 from dsl_tf.runs.configuration import TrainingConfiguration
+from dsl_tf.runs.evaluations import key_of, read_evaluations
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,7 +113,12 @@ def _read_results(directory: pathlib.Path) -> dict[str, Any] | None:
             raise UserError(
                 f"{run_directory.RESULTS} must hold {name!r} as a run writes it. Received another form or nothing."
             )
-    return results
+    measured = {key_of(entry) for entry in results["accuracies"]}
+    # What training recorded counts where both measured the same: each number of shots has its own best weights there.
+    evaluated = [
+        entry for entry in read_evaluations(directory) if _is_accuracy(entry) and key_of(entry) not in measured
+    ]
+    return {**results, "accuracies": [*evaluated, *results["accuracies"]]}
 
 
 def _read_metrics(directory: pathlib.Path) -> tuple[dict[str, float], ...]:

@@ -23,6 +23,7 @@ from dsl_tf.evaluation.transforms import FEATURE_TRANSFORMS
 from dsl_tf.runs import directory as run_directory
 from dsl_tf.runs import subjects
 from dsl_tf.runs.accuracies import tested
+from dsl_tf.runs.evaluations import evaluation_name
 from dsl_tf.runs.subjects import Subject
 from dsl_tf.runs.titles import titles
 
@@ -57,7 +58,13 @@ class SubjectResult:
                 if np.isfinite(value)
             }
             entries.append({**outcome.entry, "class_accuracies": named})
-        return {"name": self.subject.name, "accuracies": entries, **self.details}
+        return {
+            "name": self.subject.name,
+            "data": self.subject.data,
+            "data_fingerprint": self.subject.data_fingerprint,
+            "accuracies": entries,
+            **self.details,
+        }
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,11 +80,20 @@ class Evaluation:
     results: tuple[SubjectResult, ...]
     comparisons: dict[tuple[str, str, int], PairedMatrix]
 
+    @property
+    def name(self) -> str:
+        """What was measured, as the name of a folder."""
+        return evaluation_name(
+            [(result.subject.name, result.subject.data_fingerprint) for result in self.results],
+            [entry for result in self.results for entry in result.accuracies],
+            any(result.details for result in self.results),
+        )
+
 
 def evaluate(configuration):
     """Measures few-shot accuracies of runs, a SavedModel or features, all on the same episodes.
 
-    The accuracies of a run are added to its `results.json`.
+    Nothing is written into a run's directory, apart from its cache of features.
 
     Args:
         configuration: an `EvaluationConfiguration`.
@@ -100,8 +116,6 @@ def _evaluate(configuration, strategy):
         with strategy.scope():
             result = _evaluate_subject(configuration, subject)
         results.append(result)
-        if subject.training is not None and distribution.is_chief(strategy):
-            _record(subject.name, result.accuracies)
     # None of the workers may end while another one reads or writes.
     distribution.barrier(strategy)
     return Evaluation(tuple(results), _compare(results) if len(results) > 1 else {})
@@ -235,17 +249,3 @@ def _seeds(results, groups):
             return None
         seeds[name] = tuple(training.seed for training in trainings)
     return seeds
-
-
-def _record(directory, accuracies):
-    """Adds accuracies to a run's `results.json`, in place of earlier ones of the same kind."""
-    results = run_directory.read_results(directory) or {"accuracies": []}
-    measured = {_key(entry) for entry in accuracies}
-    earlier = [entry for entry in results["accuracies"] if _key(entry) not in measured]
-    run_directory.write_results(directory, {**results, "accuracies": earlier + accuracies})
-
-
-def _key(entry):
-    """What was measured, without the outcome."""
-    names = ("split", "classifier", "feature_transform", "ways", "shots", "queries", "episodes", "seed")
-    return tuple(entry.get(name) for name in names)

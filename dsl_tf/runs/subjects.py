@@ -37,6 +37,8 @@ class Subject:
         kernel: the classifier's weights `[d, C]` of the training classes, or None.
         images: uint8 `[n, h, w, 3]`, to be indexed, or None.
         training: the `TrainingConfiguration` of the run, or None.
+        data_fingerprint: that of the split, or None.
+        trained_fingerprint: that of the split of the same name which the run recorded, or None.
     """
 
     name: str
@@ -48,6 +50,15 @@ class Subject:
     kernel: np.ndarray | None = None
     images: Any = None
     training: TrainingConfiguration | None = None
+    data_fingerprint: str | None = None
+    trained_fingerprint: str | None = None
+
+    @property
+    def data(self) -> str:
+        """Which data the features are of: `"the run's own"`, `"other data"` or `"unknown"`, compared with the run's."""
+        if self.trained_fingerprint is None or self.data_fingerprint is None:
+            return "unknown"
+        return "the run's own" if self.data_fingerprint == self.trained_fingerprint else "other data"
 
 
 def of_run(directory, split, data_dir=None):
@@ -94,6 +105,7 @@ def of_run(directory, split, data_dir=None):
         mean=mean,
         kernel=kernel,
         training=training,
+        trained_fingerprint=(results.get("data_fingerprint") or {}).get(split),
     )
 
 
@@ -255,6 +267,7 @@ def _of_data(name, loaders, split, compute, **known):
         chosen.class_names,
         validation if "val" in loaders else None,
         images=chosen.images,
+        data_fingerprint=chosen.fingerprint(),
         **known,
     )
 

@@ -30,9 +30,9 @@ def evaluations(tmp_path_factory):
 
 
 def test_numbers_are_written_as_json_and_episode_by_episode(evaluations, tmp_path):
-    written = write_evaluation(evaluations[1], tmp_path / "new" / "folder")
-    folder = tmp_path / "new" / "folder"
-    assert set(written) == {path.name for path in folder.iterdir()}
+    folder = write_evaluation(evaluations[1], tmp_path / "new" / "folder")
+    assert folder.parent == tmp_path / "new" / "folder" and folder.name == evaluations[1].name
+    assert {"evaluation.json", "episodes.npz"} < {path.name for path in folder.iterdir()}
     report = json.loads((folder / "evaluation.json").read_text(encoding="utf-8"))
     assert report == json.loads(json.dumps(evaluation_report(evaluations[1])))
     assert len(report["subjects"]) == 2 and len(report["comparisons"]) == 4
@@ -47,15 +47,15 @@ def test_numbers_are_written_as_json_and_episode_by_episode(evaluations, tmp_pat
 
 
 def test_details_are_drawn_and_listed(evaluations, tmp_path):
-    written = write_evaluation(evaluations[0], tmp_path)
-    assert {"confusion.csv", "confusion.png", "projector"} <= set(written)
-    with open(tmp_path / "confusion.csv", newline="", encoding="utf-8") as file:
+    folder = write_evaluation(evaluations[0], tmp_path)
+    assert {"confusion.csv", "confusion.png", "projector"} <= {path.name for path in folder.iterdir()}
+    with open(folder / "confusion.csv", newline="", encoding="utf-8") as file:
         rows = list(csv.reader(file))
     assert rows[0] == ["class", "owl, white", "ant", "bee", "'=cow()", 'dog "x"']
     rates = np.array([[float(cell) for cell in row[1:]] for row in rows[1:]])
     by_class = evaluation_report(evaluations[0])["subjects"][0]["accuracies"][0]["class_accuracies"]
     np.testing.assert_allclose(np.diag(rates), list(by_class.values()), atol=1e-5)
-    assert (tmp_path / "projector" / "projector_config.pbtxt").exists()
+    assert (folder / "projector" / "projector_config.pbtxt").exists()
 
 
 def test_the_text_has_accuracies_comparison_and_details(evaluations):
@@ -70,3 +70,12 @@ def test_a_folder_that_cannot_be_made_is_told(evaluations, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="--output_dir=.*must be a folder that can be written"):
         write_evaluation(evaluations[0], str(tmp_path / "file" / "folder"))
+
+
+def test_a_repetition_replaces_itself_alone(evaluations, tmp_path):
+    first, second = (write_evaluation(evaluation, tmp_path) for evaluation in evaluations)
+    (second / "note.txt").write_text("of the user")
+    before = (second / "evaluation.json").read_bytes()
+    assert write_evaluation(evaluations[0], tmp_path) == first
+    assert {path.name for path in tmp_path.iterdir()} == {first.name, second.name}
+    assert (second / "evaluation.json").read_bytes() == before and (second / "note.txt").exists()

@@ -6,10 +6,13 @@ import pytest
 
 from dsl_tf.errors import UserError
 from dsl_tf.evaluation import few_shot_accuracies, sample_episodes, transform_features
+from dsl_tf.report.evaluation import evaluation_text, write_evaluation
+from dsl_tf.report.runs import read_run
 from dsl_tf.runs.configuration import EvaluationConfiguration
 from dsl_tf.runs.evaluate import evaluate
+from dsl_tf.runs.evaluations import read_evaluations
 from dsl_tf.training import train
-from tests.images import striped_splits, tiny_backbone, tiny_configuration
+from tests.images import striped_splits, tiny_backbone, tiny_configuration, write_striped_folders
 
 EPISODES = {"ways": 3, "shots": (1, 2), "queries": 5, "episodes": 60}
 
@@ -48,13 +51,55 @@ def test_a_run_is_evaluated_from_the_features_of_its_backbone(runs, data_dir):
         assert entry["accuracy"] == pytest.approx(other["accuracy"], abs=0.01)
 
 
-def test_it_is_added_to_the_results_in_place_of_an_earlier_one(runs):
+def test_what_training_recorded_stays(runs):
     before = results_of(runs["sce1"])
-    for _ in range(2):
-        evaluate(EvaluationConfiguration(run_dir=(runs["sce1"],), **{**EPISODES, "episodes": 70}))
-    after = results_of(runs["sce1"])
-    assert len(after["accuracies"]) == len(before["accuracies"]) + 6
-    assert after["accuracies"][: len(before["accuracies"])] == before["accuracies"]
+    evaluation = evaluate(EvaluationConfiguration(run_dir=(runs["sce1"],), **{**EPISODES, "episodes": 70}))
+    write_evaluation(evaluation, f"{runs['sce1']}/evaluations")
+    assert results_of(runs["sce1"]) == before
+    found = read_evaluations(runs["sce1"])
+    assert found == evaluation.results[0].accuracies
+    assert {entry["episodes"] for entry in read_run(runs["sce1"]).results["accuracies"]} == {50, 70}
+
+
+def test_smaller_and_larger_evaluations_stand_beside_each_other(runs):
+    folders = set()
+    for episodes in (80, 50, 80):
+        evaluation = evaluate(EvaluationConfiguration(run_dir=(runs["sum1"],), **{**EPISODES, "episodes": episodes}))
+        folders.add(write_evaluation(evaluation, f"{runs['sum1']}/evaluations"))
+    assert len(folders) == 2
+    assert {entry["episodes"] for entry in read_evaluations(runs["sum1"])} == {50, 80}
+
+
+def test_other_data_are_said_and_do_not_count_as_the_runs_own(runs, tmp_path):
+    other = tmp_path / "other"
+    write_striped_folders(other)
+    image = next((other / "test").rglob("*.png"))
+    image.write_bytes(next((other / "train").rglob("*.png")).read_bytes())
+    configuration = EvaluationConfiguration(run_dir=(runs["sum0"],), data_dir=str(other), **EPISODES)
+    evaluation = evaluate(configuration)
+    assert evaluation.results[0].subject.data == "other data"
+    assert "other data" in evaluation_text(evaluation)
+    folder = write_evaluation(evaluation, f"{runs['sum0']}/evaluations")
+    assert json.loads((folder / "evaluation.json").read_text())["subjects"][0]["data"] == "other data"
+    assert read_evaluations(runs["sum0"]) == []
+    own = evaluate(EvaluationConfiguration(run_dir=(runs["sum0"],), **EPISODES))
+    assert own.results[0].subject.data == "the run's own" and own.name != evaluation.name
+    assert "other data" not in evaluation_text(own)
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"[]", b'{"subjects": 3}', b'{"subjects": [{"data": "the run\'s own"}]}', b"[" * 10**5]
+)
+def test_damaged_evaluations_are_left_out(tmp_path, content):
+    (tmp_path / "evaluations" / "broken").mkdir(parents=True)
+    (tmp_path / "evaluations" / "broken" / "evaluation.json").write_bytes(content)
+    assert read_evaluations(tmp_path) == []
+
+
+def test_a_comparison_belongs_to_none_of_its_runs(runs):
+    alone = EvaluationConfiguration(run_dir=(runs["sce0"],))
+    several = EvaluationConfiguration(run_dir=(runs["sce0"], runs["sum0"]))
+    assert alone.output_dir == f"{runs['sce0']}/evaluations" and several.output_dir == "evaluations"
 
 
 def test_features_are_kept_and_read_again(runs, monkeypatch):

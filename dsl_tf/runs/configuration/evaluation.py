@@ -36,8 +36,9 @@ class EvaluationConfiguration(Checked):
     )
     output_dir: str | None = option(
         None,
-        "Folder for evaluation.json, episodes.npz and plots. By default evaluation in the first --run_dir, or in the "
-        "working directory.",
+        "Folder in which the evaluation gets a folder of its own, named by what it measured, for evaluation.json, "
+        "episodes.npz and plots. By default evaluations in --run_dir; in the working directory if several runs are "
+        "compared or there is no run.",
         "the run",
         path=True,
     )
@@ -99,5 +100,7 @@ class EvaluationConfiguration(Checked):
             )
         check_devices(self.distribution, self.virtual_devices)
         if self.output_dir is None:
-            folder = f"{self.run_dir[0]}/evaluation" if self.run_dir else "evaluation"
+            # A comparison belongs to none of its runs.
+            alone = len(self.run_dir) == 1 and not self.saved_model and not self.features
+            folder = f"{self.run_dir[0]}/evaluations" if alone else "evaluations"
             object.__setattr__(self, "output_dir", folder)

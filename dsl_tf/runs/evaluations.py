@@ -1,0 +1,96 @@
+"""The evaluations of a run: folders beside what training recorded, each named by what it measured."""
+
+import hashlib
+import json
+import os
+import pathlib
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from dsl_tf.errors import UserError
+from dsl_tf.files import is_temporary, read_text
+
+EVALUATIONS = "evaluations"
+EVALUATION = "evaluation.json"
+# What an accuracy is of; two entries with the same values measure the same.
+KEY = ("split", "classifier", "feature_transform", "ways", "shots", "queries", "episodes", "seed")
+
+
+def evaluation_name(
+    subjects: Sequence[tuple[str, str | None]], entries: Sequence[dict[str, Any]], details: bool
+) -> str:
+    """Names an evaluation by what it measured, such as `test_5way_1-5shot_15queries_10000episodes_…_1a2b3c4d`.
+
+    Args:
+        subjects: the name of each subject, and the fingerprint of its data or None if that is not known.
+        entries: all accuracies, dicts as `few_shot_accuracies` returns them.
+        details: whether the details were measured too.
+
+    Returns:
+        A name for a folder: the same for a repetition, another for any other evaluation.
+    """
+
+    def values(name: str) -> list[Any]:
+        return list(dict.fromkeys(entry[name] for entry in entries))
+
+    def joined(name: str) -> str:
+        return "-".join(map(str, values(name)))
+
+    digest = hashlib.sha256(repr([subjects, [(name, values(name)) for name in KEY], details]).encode()).hexdigest()
+    parts = [
+        joined("split"),
+        f"{joined('ways')}way",
+        f"{joined('shots')}shot",
+        f"{joined('queries')}queries",
+        f"{joined('episodes')}episodes",
+        f"seed{joined('seed')}",
+        joined("classifier"),
+        joined("feature_transform"),
+        *(["details"] if details else []),
+        digest[:8],
+    ]
+    # File systems allow 255 bytes; the digest at the end keeps cut names apart.
+    return re.sub(r"[^0-9A-Za-z_.-]", "-", "_".join(parts[:-1]))[:180] + f"_{digest[:8]}"
+
+
+def read_evaluations(directory: str | os.PathLike[str]) -> list[dict[str, Any]]:
+    """Reads the accuracies that evaluations of a run measured on the run's own data.
+
+    Args:
+        directory: the run directory.
+
+    Returns:
+        Dicts as `few_shot_accuracies` returns them, the latest of each `KEY`. Evaluations of other data, of several
+        runs, and files that are damaged or of other content are left out.
+    """
+    folder = pathlib.Path(directory) / EVALUATIONS
+    try:
+        paths = [path / EVALUATION for path in sorted(folder.iterdir()) if not is_temporary(path)]
+        paths = sorted((path for path in paths if path.is_file()), key=lambda path: path.stat().st_mtime_ns)
+    except OSError:
+        return []
+    found = {}
+    for path in paths:
+        for entry in _accuracies(path):
+            found[key_of(entry)] = entry
+    return list(found.values())
+
+
+def key_of(entry: dict[str, Any]) -> tuple[Any, ...]:
+    """Returns what an accuracy is of, the values of `KEY`."""
+    return tuple(entry.get(name) for name in KEY)
+
+
+def _accuracies(path: pathlib.Path) -> list[dict[str, Any]]:
+    try:
+        (subject,) = json.loads(read_text(path))["subjects"]
+        if subject["data"] != "the run's own":
+            return []
+        return [
+            {name: value for name, value in entry.items() if name != "class_accuracies"}
+            for entry in subject["accuracies"]
+            if all(isinstance(entry.get(name), int | str) for name in KEY)
+        ]
+    except (OSError, UserError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return []
