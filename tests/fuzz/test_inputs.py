@@ -43,7 +43,7 @@ def test_every_kind_of_whole_image_is_told_from_a_bomb():
         try:
             encode_image(content, SIDE)
         except UnreadableImageError as error:
-            assert str(error) in ("not an image", "PNM images are not supported")
+            assert str(error) in ("PNM images are not supported", "icon images are not supported")
     for content in bombs():
         with pytest.raises(UnreadableImageError, match="more than 100 megapixels"):
             encode_image(content, SIDE)
