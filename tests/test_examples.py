@@ -81,3 +81,24 @@ def test_a_mistake_in_fine_tuning_is_told_in_one_line(tmp_path):
     failed = subprocess.run(script, cwd=tmp_path, capture_output=True, text=True)
     assert failed.returncode == 1
     assert re.fullmatch(r"error: .*missing.*", failed.stderr.strip().splitlines()[-1])
+
+
+def run_example(name, *arguments, cwd):
+    process = subprocess.run(
+        [sys.executable, EXAMPLES / name, *arguments], cwd=cwd, capture_output=True, text=True, check=True
+    )
+    return process.stdout
+
+
+def test_fit_with_the_direct_sum(tmp_path):
+    shown = run_example("keras_fit.py", "--epochs=1", cwd=tmp_path)
+    assert all(name in shown for name in ("classification_loss", "metric_loss", "accuracy"))
+    assert float(re.search(r"1-shot: ([\d.]+) ±", shown)[1]) > 40
+
+
+def test_ones_own_metric_loss(tmp_path):
+    shown = run_example("own_metric_loss.py", "--steps=40", cwd=tmp_path)
+    for name in ("classification_loss", "metric_loss"):
+        before, after = map(float, re.search(rf"^{name}: ([\d.]+) -> ([\d.]+)$", shown, re.MULTILINE).groups())
+        assert after < before
+    assert (tmp_path / "own_metric_loss.keras").exists()
