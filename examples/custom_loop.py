@@ -40,7 +40,7 @@ optimizer = keras.optimizers.SGD(0.05, momentum=0.9)
 
 
 @tf.function
-def train_step(images, labels):
+def train_step(images: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
     with tf.GradientTape() as tape:
         value = loss(labels, backbone(images, training=True))
     gradients = tape.gradient(value, model.trainable_weights)
@@ -48,7 +48,7 @@ def train_step(images, labels):
     return value
 
 
-def accuracy_on_unseen_classes():
+def accuracy_on_unseen_classes() -> str:
     features = backbone.predict(test.images, batch_size=256, verbose=0)
     (result,) = few_shot_accuracies(features, test.labels, "test", shots=(1,), feature_transforms=("l2",))
     return f"{100 * result['accuracy']:.2f} ± {100 * result['half_width']:.2f} %"

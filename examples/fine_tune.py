@@ -32,7 +32,7 @@ flags.FLAGS.set_default("epochs", 20)
 flags.FLAGS.set_default("learning_rate", 0.01)
 
 
-def main(_):
+def main(_: list[str]) -> None:
     try:
         configuration = flagfiles.parse(TrainingConfiguration, flags.FLAGS)
         # Layers take the policy in force when they are made; `train` leaves a given backbone as it is.

@@ -2,6 +2,7 @@
 
 import functools
 import pathlib
+from collections.abc import Iterable, Iterator
 
 _FOLDER = pathlib.Path(__file__).parent / "class_splits"
 
@@ -16,7 +17,7 @@ _CUB_CLASSES = 200
 
 
 @functools.cache
-def class_list(dataset):
+def class_list(dataset: str) -> dict[str, tuple]:
     """Returns the published classes of a data set.
 
     Args:
@@ -42,7 +43,7 @@ def class_list(dataset):
     return splits
 
 
-def _expanded(classes):
+def _expanded(classes: Iterable[str]) -> Iterator[int]:
     """The integers of ids and ranges of ids such as `3-5`."""
     for part in classes:
         first, _, last = part.partition("-")

@@ -7,6 +7,8 @@ import itertools
 import os
 import pathlib
 import unicodedata
+from collections.abc import Mapping
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -82,13 +84,13 @@ def load_split(split: str, cache_dir: str | os.PathLike | None = None) -> Split:
     )
 
 
-def _fingerprint():
+def _fingerprint() -> str:
     # FreeType, since Pillow may be built with any; NumPy, whose random streams may change between versions.
     versions = (matplotlib.__version__, PIL.__version__, features.version("freetype2"), np.__version__)
     return hashlib.sha256(repr((_VERSION, *versions)).encode()).hexdigest()[:16]
 
 
-def _read(path, split):
+def _read(path: pathlib.Path, split: str) -> tuple[np.ndarray, np.ndarray] | None:
     try:
         check_regular(path)
         with np.load(path, allow_pickle=False) as arrays:
@@ -100,7 +102,7 @@ def _read(path, split):
     return (names, images) if fits else None
 
 
-def _write(path, arrays):
+def _write(path: pathlib.Path, arrays: dict[str, Any]) -> None:
     # If nothing can be written, the price is one rendering per run.
     with contextlib.suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -110,7 +112,7 @@ def _write(path, arrays):
 
 # In memory too, or three splits would cost three renderings where nothing can be written.
 @functools.cache
-def _render():
+def _render() -> dict[str, np.ndarray]:
     folder = os.path.join(matplotlib.get_data_path(), "fonts", "ttf")
     paths = {name: os.path.join(folder, f"{name}.ttf") for name in _TYPEFACES}
     # The basic layout is the one that every build of Pillow has.
@@ -135,21 +137,21 @@ def _render():
     return arrays
 
 
-def _is_plain_letter(character):
+def _is_plain_letter(character: str) -> bool:
     # What can be decomposed is a letter with an accent, which would resemble the letter.
     plain = not unicodedata.decomposition(character)
     return plain and unicodedata.category(character) in ("Lu", "Ll", "Lo", "Nd")
 
 
-def _ink(character, font):
+def _ink(character: str, font: ImageFont.FreeTypeFont) -> Image.Image:
     """The character, bright on dark and cropped to its ink."""
-    left, top, right, bottom = font.getbbox(character)
+    left, top, right, bottom = map(int, font.getbbox(character))
     image = Image.new("L", (right - left, bottom - top))
     ImageDraw.Draw(image).text((-left, -top), character, fill=255, font=font)
     return image.crop(image.getbbox())
 
 
-def _distinct(inks):
+def _distinct(inks: Mapping[str, Mapping[str, Image.Image]]) -> list[str]:
     """The characters, in order, that look like none kept before them, whatever their size."""
     characters = list(inks)
     differences = np.ones((len(characters), len(characters)))
@@ -170,7 +172,7 @@ def _distinct(inks):
     return [characters[row] for row in kept]
 
 
-def _boxed(ink):
+def _boxed(ink: Image.Image) -> Image.Image:
     # O, o and 0 fill the same box; beyond twice its width nothing is stretched, or bars would become blocks.
     width = round(_COMPARED_SIZE * min(1, 2 * ink.width / ink.height))
     height = round(_COMPARED_SIZE * min(1, 2 * ink.height / ink.width))
@@ -180,12 +182,12 @@ def _boxed(ink):
     return box
 
 
-def _samples(character, inks):
+def _samples(character: str, inks: Mapping[str, Image.Image]) -> np.ndarray:
     draws = np.random.default_rng(ord(character)).uniform(-1, 1, size=(_IMAGES_PER_CLASS, 6))
     return np.stack([_deformed(ink, draw) for ink, draw in zip(itertools.cycle(inks.values()), draws)])
 
 
-def _deformed(ink, draw):
+def _deformed(ink: Image.Image, draw: np.ndarray) -> np.ndarray:
     """One image `[32, 32]` of the ink, turned, sheared, stretched, scaled and moved by draws from -1..1."""
     angle, shear, stretch = draw[:3] * (np.deg2rad(10), 0.15, 0.1)
     rotation = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])

@@ -2,12 +2,14 @@
 
 import os
 import pathlib
+from collections.abc import Mapping
 
 import numpy as np
 from absl import logging
 
 from dsl_tf.data.class_lists import IMAGE_COUNTS, class_list
 from dsl_tf.data.formats import cifar_fs, cub, meta_inat, mini_imagenet, tiered_imagenet
+from dsl_tf.data.raw import Format, RawSplit
 from dsl_tf.errors import UserError
 
 FORMATS = {
@@ -19,7 +21,7 @@ FORMATS = {
 }
 
 
-def recognise(dataset, folder):
+def recognise(dataset: str, folder: str | os.PathLike[str]) -> Format:
     """Finds the format of a data set that lies in a folder.
 
     Args:
@@ -50,7 +52,7 @@ def recognise(dataset, folder):
     )
 
 
-def check_published(dataset, splits, allow_partial):
+def check_published(dataset: str, splits: Mapping[str, RawSplit], allow_partial: bool) -> None:
     """Compares classes and image counts with the published ones.
 
     Args:

@@ -20,7 +20,7 @@ class FixedSubspaceClassifier(keras.layers.Layer):
         ValueError: for another kind, or on building if the features have fewer than C dimensions.
     """
 
-    def __init__(self, classes: int, kind: str = "random", seed: int = 0, **kwargs):
+    def __init__(self, classes: int, kind: str = "random", seed: int = 0, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         if kind not in ("random", "axis"):
             raise ValueError(f"`kind` must be 'random' or 'axis'. Received: {kind!r}")

@@ -1,5 +1,7 @@
 """Convolution whose weights learn faster on CPUs in bfloat16."""
 
+from collections.abc import Callable, Sequence
+
 import keras
 import tensorflow as tf
 
@@ -7,7 +9,7 @@ import tensorflow as tf
 _SMALL = 100
 
 
-def _kernel_gradient(x, kernel_shape, upstream):
+def _kernel_gradient(x: tf.Tensor, kernel_shape: Sequence[int], upstream: tf.Tensor) -> tf.Tensor:
     """The gradient of a "same" convolution's kernel `[i, j, c, k]`, one matrix product for each of its i·j offsets."""
     rows, columns, channels, filters = kernel_shape
     height, width = x.shape[1:3]
@@ -26,10 +28,10 @@ def _kernel_gradient(x, kernel_shape, upstream):
 
 
 @tf.custom_gradient
-def _convolution(x, kernel):
+def _convolution(x: tf.Tensor, kernel: tf.Tensor) -> tuple[tf.Tensor, Callable]:
     """A "same" convolution of stride 1 whose kernel's gradient is `_kernel_gradient`."""
 
-    def gradient(upstream):
+    def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         input_gradient = tf.nn.conv2d_transpose(upstream, kernel, tf.shape(x), strides=1, padding="SAME")
         return input_gradient, _kernel_gradient(x, kernel.shape, upstream)
 
@@ -45,14 +47,14 @@ class Convolution2D(keras.layers.Conv2D):
     Weights, their names, arguments and results are those of the Keras layer.
     """
 
-    def convolution_op(self, inputs, kernel):
+    def convolution_op(self, inputs: tf.Tensor, kernel: tf.Tensor | keras.Variable) -> tf.Tensor:
         """Returns the convolution, without bias and activation."""
         inputs, kernel = tf.convert_to_tensor(inputs), tf.convert_to_tensor(kernel)
         if self._gradient_by_products(inputs):
             return _convolution(inputs, kernel)
         return super().convolution_op(inputs, kernel)
 
-    def _gradient_by_products(self, inputs):
+    def _gradient_by_products(self, inputs: tf.Tensor) -> bool:
         height, width = inputs.shape[1:3]
         return (
             inputs.dtype == tf.bfloat16

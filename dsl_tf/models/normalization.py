@@ -1,5 +1,8 @@
 """Batch normalisation as one fused operation."""
 
+from collections.abc import Callable
+from typing import Any
+
 import keras
 import tensorflow as tf
 
@@ -50,18 +53,20 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
         return outputs.y
 
 
-def _synchronized(replica, x, scale, offset, epsilon):
+def _synchronized(
+    replica: tf.distribute.ReplicaContext, x: tf.Tensor, scale: tf.Tensor, offset: tf.Tensor, epsilon: float
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """Normalises a replica's images `[n, h, w, c]` by the statistics of all replicas' images.
 
     Returns:
         The normalised images, and the mean and biased variance of all images, float32 `[c]`.
     """
 
-    def over_replicas(*vectors):
+    def over_replicas(*vectors: tf.Tensor) -> list[tf.Tensor]:
         return tf.split(replica.all_reduce(tf.distribute.ReduceOp.SUM, tf.concat(vectors, axis=0)), len(vectors))
 
     @tf.custom_gradient
-    def normalized(x, scale, offset):
+    def normalized(x: tf.Tensor, scale: tf.Tensor, offset: tf.Tensor) -> tuple[tuple[tf.Tensor, ...], Callable]:
         # Of float32 moments float64 holds the squares whole: the difference below loses nothing, at one exchange.
         moments = [tf.cast(moment, tf.float64) for moment in tf.nn.moments(tf.cast(x, tf.float32), [0, 1, 2])]
         count = tf.fill(tf.shape(moments[0]), tf.cast(tf.size(x) // tf.shape(x)[-1], tf.float64))
@@ -73,7 +78,7 @@ def _synchronized(replica, x, scale, offset, epsilon):
             x=x, scale=scale, offset=offset, mean=mean, variance=variance, epsilon=epsilon, is_training=False
         ).y
 
-        def gradient(upstream, *_):
+        def gradient(upstream: tf.Tensor, *_: Any) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
             upstream = tf.cast(upstream, tf.float32)
             deviation = tf.math.rsqrt(variance + epsilon)
             standard = (tf.cast(x, tf.float32) - mean) * deviation

@@ -15,7 +15,9 @@ from dsl_tf.models.normalization import FusedBatchNormalization
 _BLOCKS = 4
 
 
-def _convolution(x, filters, kernel_size, name, strides=1):
+def _convolution(
+    x: keras.KerasTensor, filters: int, kernel_size: int, name: str, strides: int = 1
+) -> keras.KerasTensor:
     """A convolution and its batch normalisation."""
     x = Convolution2D(
         filters,
@@ -29,7 +31,7 @@ def _convolution(x, filters, kernel_size, name, strides=1):
     return FusedBatchNormalization(momentum=0.9, epsilon=1e-5, name=f"{name}_normalization")(x)
 
 
-def _check(input_shape, filters, smallest):
+def _check(input_shape: tuple[int, int, int], filters: Sequence[int], smallest: int) -> None:
     if len(filters) != _BLOCKS or min(filters) < 1:
         raise ValueError(f"`filters` must be {_BLOCKS} positive widths, one for each block. Received: {filters}")
     if len(input_shape) != 3 or min(input_shape[:2]) < smallest:

@@ -3,9 +3,11 @@
 import dataclasses
 import functools
 import os
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
 from absl import logging
 
 from dsl_tf import distribution
@@ -23,7 +25,9 @@ from dsl_tf.evaluation.transforms import FEATURE_TRANSFORMS
 from dsl_tf.runs import directory as run_directory
 from dsl_tf.runs import subjects
 from dsl_tf.runs.accuracies import tested
+from dsl_tf.runs.configuration import EvaluationConfiguration
 from dsl_tf.runs.evaluations import evaluation_name
+from dsl_tf.runs.features_file import of_features_file
 from dsl_tf.runs.subjects import Subject
 from dsl_tf.runs.titles import titles
 
@@ -43,11 +47,11 @@ class SubjectResult:
     details: dict
 
     @property
-    def accuracies(self):
+    def accuracies(self) -> list[dict[str, Any]]:
         """The accuracies, a list of dicts as `few_shot_accuracies` returns them."""
         return [outcome.entry for outcome in self.outcomes]
 
-    def report(self):
+    def report(self) -> dict[str, Any]:
         """Returns all that was measured, for JSON."""
         entries = []
         for outcome in self.outcomes:
@@ -90,7 +94,7 @@ class Evaluation:
         )
 
 
-def evaluate(configuration):
+def evaluate(configuration: EvaluationConfiguration) -> Evaluation:
     """Measures few-shot accuracies of runs, a SavedModel or features, all on the same episodes.
 
     Nothing is written into a run's directory, apart from its cache of features.
@@ -109,7 +113,7 @@ def evaluate(configuration):
         return _evaluate(configuration, strategy)
 
 
-def _evaluate(configuration, strategy):
+def _evaluate(configuration: EvaluationConfiguration, strategy: tf.distribute.Strategy) -> Evaluation:
     results = []
     for load in _loaders(configuration, strategy):
         subject = load()
@@ -121,15 +125,15 @@ def _evaluate(configuration, strategy):
     return Evaluation(tuple(results), _compare(results) if len(results) > 1 else {})
 
 
-def _loaders(configuration, strategy):
+def _loaders(configuration: EvaluationConfiguration, strategy: tf.distribute.Strategy) -> list[Callable[[], Subject]]:
     """Returns a function without arguments for each subject."""
     split = configuration.split
 
-    def of_run(directory):
+    def of_run(directory: str) -> Subject:
         with strategy.scope():
             return subjects.of_run(directory, split, configuration.data_dir)
 
-    loaders = [functools.partial(of_run, directory) for directory in configuration.run_dir]
+    loaders: list[Callable[[], Subject]] = [functools.partial(of_run, directory) for directory in configuration.run_dir]
     if configuration.saved_model:
         options = {
             "dataset": configuration.dataset,
@@ -137,15 +141,15 @@ def _loaders(configuration, strategy):
             "image_size": configuration.image_size,
         }
         loaders.append(functools.partial(subjects.of_saved_model, configuration.saved_model, split, options))
-    loaders += [functools.partial(subjects.of_features_file, path) for path in configuration.features]
+    loaders += [functools.partial(of_features_file, path) for path in configuration.features]
     return loaders
 
 
-def _evaluate_subject(configuration, subject):
+def _evaluate_subject(configuration: EvaluationConfiguration, subject: Subject) -> SubjectResult:
     transforms = configuration.feature_transforms or tuple(
         kind for kind in FEATURE_TRANSFORMS if kind != "cl2" or subject.mean is not None
     )
-    arguments = {
+    arguments: dict[str, Any] = {
         "ways": configuration.ways,
         "shots": configuration.shots,
         "queries": configuration.queries,
@@ -153,7 +157,11 @@ def _evaluate_subject(configuration, subject):
         "feature_transforms": transforms,
         "mean": subject.mean,
     }
-    options = {"episodes": configuration.episodes, "classifiers": configuration.classifiers, **arguments}
+    options: dict[str, Any] = {
+        "episodes": configuration.episodes,
+        "classifiers": configuration.classifiers,
+        **arguments,
+    }
     outcomes = tuple(tested(subject.features, subject.labels, configuration.split, subject.validation, **options))
     details = {}
     if configuration.details:
@@ -163,7 +171,7 @@ def _evaluate_subject(configuration, subject):
     return SubjectResult(subject, outcomes, details)
 
 
-def _of_subspaces(subject, split, options):
+def _of_subspaces(subject: Subject, split: str, options: Mapping[str, Any]) -> dict[str, Any]:
     """Measures what the features hold in span(W) and in its complement, as in Table 1."""
     # The mean and λ are of the whole features, and a projected mean would be needed for each part.
     options = {**options, "classifiers": ("nearest_centroid",), "feature_transforms": ("none",)}
@@ -177,7 +185,7 @@ def _of_subspaces(subject, split, options):
     }
 
 
-def _compare(results):
+def _compare(results: list[SubjectResult]) -> dict[tuple[str, str, int], PairedMatrix]:
     """Compares the subjects on each classifier, feature transform and number of shots that all of them have."""
     groups = _groups(results)
     outcomes = [{_comparison_key(outcome.entry): outcome for outcome in result.outcomes} for result in results]
@@ -197,7 +205,7 @@ def _compare(results):
     return comparisons
 
 
-def _comparison_key(entry):
+def _comparison_key(entry: Mapping[str, Any]) -> tuple[str, str, int]:
     return entry["classifier"], entry["feature_transform"], entry["shots"]
 
 
@@ -232,7 +240,7 @@ def _group_names(results: list[SubjectResult], groups: list[list[int]]) -> list[
     return named
 
 
-def _short_names(names):
+def _short_names(names: list[str]) -> list[str]:
     """Leaves out the folders that all names begin with."""
     if len(set(names)) < 2 or len({os.path.isabs(name) for name in names}) > 1:
         return names
@@ -240,12 +248,13 @@ def _short_names(names):
     return [os.path.relpath(name, common) if common else name for name in names]
 
 
-def _seeds(results, groups):
-    """Returns the seeds of each group's trainings, or None where they are not known or not distinct."""
+def _seeds(results: Sequence[SubjectResult], groups: Mapping[str, list[int]]) -> dict[str, tuple[int, ...]] | None:
+    """Returns the seeds of each group's trainings, or None if they are not known or not distinct."""
     seeds = {}
     for name, members in groups.items():
         trainings = [results[index].subject.training for index in members]
-        if None in trainings or len({training.seed for training in trainings}) < len(trainings):
+        known = tuple(training.seed for training in trainings if training is not None)
+        if len(set(known)) < len(members):
             return None
-        seeds[name] = tuple(training.seed for training in trainings)
+        seeds[name] = known
     return seeds

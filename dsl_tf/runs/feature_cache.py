@@ -2,16 +2,20 @@
 
 import contextlib
 import hashlib
+import os
 import pathlib
+from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
 
 from dsl_tf import distribution
+from dsl_tf.data.split import Split
+from dsl_tf.data.stored_images import StoredImages
 from dsl_tf.files import check_regular, replacing
 
 
-def files_fingerprint(path):
+def files_fingerprint(path: str | os.PathLike[str]) -> str:
     """Returns hexadecimal digits that change with any byte of a file, or of any file in a folder."""
     path = pathlib.Path(path)
     digest = hashlib.sha256()
@@ -23,7 +27,12 @@ def files_fingerprint(path):
     return digest.hexdigest()
 
 
-def cached_features(folder, model_fingerprint, split, compute):
+def cached_features(
+    folder: str | os.PathLike[str],
+    model_fingerprint: str,
+    split: Split,
+    compute: Callable[[np.ndarray | StoredImages], np.ndarray],
+) -> np.ndarray:
     """Reads the features of a split from a cache, or computes them and adds them to it.
 
     Args:
@@ -40,7 +49,7 @@ def cached_features(folder, model_fingerprint, split, compute):
     path = pathlib.Path(folder) / f"{key}.npy"
     strategy = tf.distribute.get_strategy()
     features = _read(path, len(split.labels))
-    if distribution.true_on_all_workers(strategy, features is not None):
+    if distribution.true_on_all_workers(strategy, features is not None) and features is not None:
         return features
     features = compute(split.images)
     if distribution.is_chief(strategy):
@@ -48,7 +57,7 @@ def cached_features(folder, model_fingerprint, split, compute):
     return features
 
 
-def _read(path, count):
+def _read(path: pathlib.Path, count: int) -> np.ndarray | None:
     try:
         check_regular(path)
         features = np.load(path, allow_pickle=False)
@@ -60,7 +69,7 @@ def _read(path, count):
     return None
 
 
-def _write(path, features):
+def _write(path: pathlib.Path, features: np.ndarray) -> None:
     with contextlib.suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as beside:

@@ -11,15 +11,15 @@ from dsl_tf.progress import progress_bar
 
 
 @tf.function
-def _forward(backbone, images):
+def _forward(backbone: keras.Model, images: tf.Tensor) -> tf.Tensor:
     return tf.cast(backbone(normalize(images), training=False), tf.float32)
 
 
 @tf.function
-def _forward_on_replicas(backbone, images, count):
+def _forward_on_replicas(backbone: keras.Model, images: tf.Tensor, count: tf.Tensor) -> tf.Tensor:
     strategy = tf.distribute.get_strategy()
 
-    def forward(images):
+    def forward(images: tf.Tensor) -> tf.Tensor:
         rows = distribution.replica_rows(strategy, [images], count)[0]
         return tf.cast(backbone(normalize(rows), training=False), tf.float32)
 

@@ -6,7 +6,7 @@ import os
 import pathlib
 import types
 import typing
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -24,7 +24,7 @@ from dsl_tf.evaluation.transforms import transform_features
 from dsl_tf.files import write_text
 from dsl_tf.progress import progress_bar
 from dsl_tf.runs.configuration import PredictionConfiguration
-from dsl_tf.runs.export import load_exported_model, load_feature_mean
+from dsl_tf.runs.export import ExportedModel, load_exported_model, load_feature_mean
 
 # Small enough for the activations of large images.
 _BATCH_SIZE = 64
@@ -85,12 +85,13 @@ def predict(
         feature_transform=feature_transform,
         lam=lam,
     )
+    transform = str(options.feature_transform)
     files_by_class = _labelled_files(support_dir)
     files = _files_to_classify(images_dir)
     if classifier == "laplacian_shot":
-        _check_batch(len(files), len(files_by_class), options.feature_transform)
+        _check_batch(len(files), len(files_by_class), transform)
     paths = [os.path.join(images_dir, file) for file in files]
-    mean = load_feature_mean(model) if options.feature_transform == "cl2" else None
+    mean = load_feature_mean(model) if transform == "cl2" else None
     exported = load_exported_model(model)
     support, labels = _support_features(exported, files_by_class)
     query, reasons = _features(exported, paths)
@@ -98,7 +99,7 @@ def predict(
     _warn("images to classify", unreadable, "without a class")
     if not len(query):
         raise UserError(f"{images_dir!r} must hold readable images. Received: none of {len(files)} is.")
-    support, query = (_transformed(features, options.feature_transform, mean, model) for features in (support, query))
+    support, query = (_transformed(features, transform, mean, model) for features in (support, query))
     if classifier == "laplacian_shot":
         probabilities = laplacian_shot_probabilities(support, labels, query, lam=lam)
     else:
@@ -182,7 +183,9 @@ def _warn(what: str, skipped: Iterable[Skipped], consequence: str) -> None:
         logging.warning("Among the %s: %s. They are %s.", what, examples(seen), consequence)
 
 
-def _support_features(exported, files_by_class):
+def _support_features(
+    exported: ExportedModel, files_by_class: Mapping[str, Sequence[str]]
+) -> tuple[np.ndarray, np.ndarray]:
     """Returns the features of the labelled images that can be read `[S, d]`, and their labels `[S]`."""
     paths = [path for files in files_by_class.values() for path in files]
     labels = np.repeat(np.arange(len(files_by_class)), [len(files) for files in files_by_class.values()])
@@ -202,10 +205,10 @@ def _support_features(exported, files_by_class):
     return features, labels
 
 
-def _features(exported, paths):
+def _features(exported: ExportedModel, paths: Sequence[str]) -> tuple[np.ndarray, dict[int, str]]:
     """Returns the features of the images that can be read `[m, d]`, and why not, by position, of the others."""
 
-    def read(path):
+    def read(path: str) -> np.ndarray | str:
         try:
             return read_image(path, exported.image_size)
         except UnreadableImageError as error:
@@ -224,7 +227,7 @@ def _features(exported, paths):
     return np.concatenate(features) if features else np.empty((0, 0), np.float32), reasons
 
 
-def _transformed(features, kind, mean, model):
+def _transformed(features: np.ndarray, kind: str, mean: np.ndarray | None, model: str | os.PathLike[str]) -> np.ndarray:
     if mean is not None and mean.shape != features.shape[1:]:
         raise UserError(
             f"The training features' mean must be of the model's {features.shape[1]} dimensions. "
@@ -235,7 +238,7 @@ def _transformed(features, kind, mean, model):
     return transform_features(features, kind, mean)
 
 
-def _check_batch(images, classes, feature_transform):
+def _check_batch(images: int, classes: int, feature_transform: str) -> None:
     if images > _LAPLACIAN_SHOT_LIMIT:
         raise UserError(
             f"laplacian_shot takes at most {_LAPLACIAN_SHOT_LIMIT:,} images, since it compares them all. "

@@ -10,7 +10,7 @@ import tensorflow as tf
 _SECONDS = 10
 
 
-def commit(folder=None):
+def commit(folder: str | os.PathLike[str] | None = None) -> str | None:
     """Finds the git commit of a checkout.
 
     Args:
@@ -26,7 +26,7 @@ def commit(folder=None):
     return tracked and _git(folder, "describe", "--always", "--abbrev=40", "--exclude=*", "--dirty")
 
 
-def _git(folder, *arguments):
+def _git(folder: str | os.PathLike[str], *arguments: str) -> str | None:
     """Returns what git prints, or None if it fails."""
     # git writes the index again if it may, and another process may be at it.
     environment = {**os.environ, "GIT_OPTIONAL_LOCKS": "0"}
@@ -44,7 +44,7 @@ def _git(folder, *arguments):
     return process.stdout.strip() or None if process.returncode == 0 else None
 
 
-def devices(strategy):
+def devices(strategy: tf.distribute.Strategy) -> dict[str, int]:
     """Names what a `tf.distribute.Strategy` computes on.
 
     Args:
@@ -63,14 +63,14 @@ def devices(strategy):
     return {name: count * replicas // len(own) for name, count in names.items()}
 
 
-def _name(device):
+def _name(device: tf.DeviceSpec) -> str:
     if device.device_type == "CPU":
         return f"CPU ({_processor()})"
     physical = tf.config.list_physical_devices(device.device_type)[device.device_index]
     return tf.config.experimental.get_device_details(physical).get("device_name", device.device_type)
 
 
-def _processor():
+def _processor() -> str:
     try:
         lines = pathlib.Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:

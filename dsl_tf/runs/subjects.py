@@ -1,8 +1,9 @@
-"""What can be evaluated: the backbone of a run, a SavedModel, or features from anywhere."""
+"""What can be evaluated: the backbone of a run or a SavedModel on a data set, or features from a file."""
 
 import dataclasses
+import os
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import keras
@@ -11,7 +12,8 @@ import tensorflow as tf
 
 from dsl_tf.data import Split, sources
 from dsl_tf.data.cache import default_cache_dir
-from dsl_tf.errors import UserError
+from dsl_tf.data.stored_images import StoredImages
+from dsl_tf.errors import UserError, reason_of
 from dsl_tf.files import check_regular
 from dsl_tf.progress import progress_bar
 from dsl_tf.runs import directory as run_directory
@@ -61,7 +63,7 @@ class Subject:
         return "the run's own" if self.data_fingerprint == self.trained_fingerprint else "other data"
 
 
-def of_run(directory, split, data_dir=None):
+def of_run(directory: str | os.PathLike[str], split: str, data_dir: str | None = None) -> Subject:
     """Takes the backbone of a finished run, on the data set that it was trained on.
 
     Args:
@@ -94,7 +96,7 @@ def of_run(directory, split, data_dir=None):
     if data_dir:
         options["data_dir"] = data_dir
 
-    def compute(chosen):
+    def compute(chosen: Split) -> np.ndarray:
         return run_features(directory, backbone, chosen)
 
     return _of_data(
@@ -109,7 +111,7 @@ def of_run(directory, split, data_dir=None):
     )
 
 
-def run_features(directory, backbone, split):
+def run_features(directory: pathlib.Path, backbone: keras.Model, split: Split) -> np.ndarray:
     """Returns the features of a split by the backbone that a run directory holds, from its cache if they are there.
 
     Args:
@@ -126,7 +128,7 @@ def run_features(directory, backbone, split):
     )
 
 
-def of_saved_model(directory, split, data_options):
+def of_saved_model(directory: str, split: str, data_options: Mapping[str, Any]) -> Subject:
     """Takes a SavedModel that a run exported, on any data set.
 
     Args:
@@ -144,118 +146,26 @@ def of_saved_model(directory, split, data_options):
     fingerprint = files_fingerprint(directory)
     options = {**data_options, "image_size": data_options.get("image_size") or model.image_size}
 
-    def compute(chosen):
+    def compute(chosen: Split) -> np.ndarray:
         folder = pathlib.Path(data_options.get("cache_dir") or default_cache_dir()) / run_directory.FEATURES
         return cached_features(folder, fingerprint, chosen, lambda images: _served(model.signature, images))
 
     return _of_data(str(directory), sources.open_splits(**options), split, compute)
 
 
-def of_features_file(path):
-    """Takes features of any origin.
-
-    Args:
-        path: an `.npz` file with `features`, float `[n, d]`, and `labels`, integers or texts `[n]`, and perhaps
-            `class_names` `[C]`, `mean` (of the training features, `[d]`), `val_features` and `val_labels`.
-
-    Returns:
-        A `Subject`.
-
-    Raises:
-        UserError: if the file cannot be read or its arrays do not match.
-    """
-    arrays = _read_arrays(path)
-    features, labels, names = _checked(path, arrays, "")
-    mean = arrays.get("mean")
-    if mean is not None and (mean.shape != features.shape[1:] or mean.dtype.kind != "f"):
-        raise UserError(
-            f"{path!r}: mean must be a float [{features.shape[1]}]. Received: {mean.dtype} {list(mean.shape)}."
-        )
-    if mean is not None:
-        mean = _finite_float32(path, "mean", mean)
-    validation = None
-    if "val_features" in arrays:
-        validated = _checked(path, arrays, "val_")[:2]
-        validation = lambda: validated  # noqa: E731
-    return Subject(path, features, labels, names, validation, mean)
-
-
-def _read_arrays(path):
-    try:
-        check_regular(path)
-        with np.load(path, allow_pickle=False) as file:
-            arrays = dict(file)
-    # Damaged files make NumPy, zipfile and zlib raise nearly any kind of error.
-    except Exception as error:
-        raise UserError(
-            f"--features={path!r} must be an .npz file of plain arrays. It cannot be read: {_reason(error)}"
-        ) from None
-    # A member that is no array is bytes.
-    return {name: array for name, array in arrays.items() if isinstance(array, np.ndarray)}
-
-
-def _reason(error):
-    return getattr(error, "strerror", None) or " ".join(str(error).split())[:300] or type(error).__name__
-
-
-def _checked(path, arrays, prefix):
-    """Returns features, labels and class names of a file; labels may be any integers, or texts."""
-    missing = [name for name in (f"{prefix}features", f"{prefix}labels") if name not in arrays]
-    if missing:
-        raise UserError(
-            f"--features={path!r} must hold the arrays {prefix}features and {prefix}labels. "
-            f"Received: {', '.join(map(repr, arrays)) or 'none'}. Add {' and '.join(missing)}."
-        )
-    features, labels = arrays[f"{prefix}features"], arrays[f"{prefix}labels"]
-    if features.ndim != 2 or not features.size or features.dtype.kind != "f" or labels.shape != features.shape[:1]:
-        raise UserError(
-            f"--features={path!r} must hold {prefix}features, floats [n, d] (n and d above 0), and {prefix}labels [n]. "
-            f"Received: {features.dtype} {list(features.shape)} and {labels.dtype} {list(labels.shape)}."
-        )
-    features = _finite_float32(path, f"{prefix}features", features)
-    if labels.dtype.kind not in "iuU":
-        raise UserError(f"--features={path!r}: {prefix}labels must be integers or texts. Received: {labels.dtype}.")
-    found, labels = np.unique(labels, return_inverse=True)
-    names = _names(path, f"{prefix}labels", found)
-    given = arrays.get("class_names")
-    if not prefix and given is not None:
-        if given.ndim != 1 or given.dtype.kind != "U" or found.dtype.kind == "U" or not 0 <= found[-1] < len(given):
-            raise UserError(
-                f"--features={path!r}: class_names must be texts, one for each label from 0. Received: "
-                f"{given.dtype} {list(given.shape)} for labels up to {found[-1]}."
-            )
-        names = _names(path, "class_names", given[found])
-    return features, labels.astype(np.int32), names
-
-
-def _finite_float32(path, name, array):
-    # float64 may hold more than float32 can.
-    with np.errstate(over="ignore"):
-        array = array.astype(np.float32)
-    if not np.isfinite(array).all():
-        raise UserError(f"--features={path!r}: {name} must be finite as float32. Received: NaN or infinity.")
-    return array
-
-
-def _names(path, name, values):
-    try:
-        names = tuple(map(str, values.tolist()))
-        "".join(names).encode()
-    # What NumPy and Python raise for code points that there are not, or that no file can hold.
-    except (ValueError, SystemError):
-        raise UserError(
-            f"--features={path!r}: {name} must be Unicode text. Received: damaged text. Write the file again."
-        ) from None
-    return names
-
-
-def _of_data(name, loaders, split, compute, **known):
-    def load(wanted) -> Split:
+def _of_data(
+    name: str,
+    loaders: Mapping[str, Callable[[], Split]],
+    split: str,
+    compute: Callable[[Split], np.ndarray],
+    **known: Any,
+) -> Subject:
+    def load(wanted: str) -> Split:
         if wanted not in loaders:
             raise UserError(f"--split={wanted} is none of the data set of {name!r}, which has {', '.join(loaders)}.")
         return loaders[wanted]()
 
-    def validation():
+    def validation() -> tuple[np.ndarray, np.ndarray]:
         val = load("val")
         return compute(val), val.labels
 
@@ -272,17 +182,17 @@ def _of_data(name, loaders, split, compute, **known):
     )
 
 
-def _load_backbone(directory):
+def _load_backbone(directory: pathlib.Path) -> keras.Model:
     path = directory / run_directory.BACKBONE
     try:
         check_regular(path)
         return keras.models.load_model(path, compile=False)
     # Damaged files make Keras raise nearly any kind of error, of many lines.
     except Exception as error:
-        raise UserError(f"{str(path)!r} must be a Keras model file. It cannot be loaded: {_reason(error)}") from None
+        raise UserError(f"{str(path)!r} must be a Keras model file. It cannot be loaded: {reason_of(error)}") from None
 
 
-def _load_statistics(directory, dimensions):
+def _load_statistics(directory: pathlib.Path, dimensions: int) -> tuple[np.ndarray, np.ndarray | None]:
     """Returns the mean of the training features, and the classifier's kernel or None."""
     path = directory / run_directory.STATISTICS
     try:
@@ -296,11 +206,11 @@ def _load_statistics(directory, dimensions):
         return mean, kernel
     except Exception as error:
         raise UserError(
-            f"{str(path)!r} must hold the array feature_mean. It cannot be read: {_reason(error)}"
+            f"{str(path)!r} must hold the array feature_mean. It cannot be read: {reason_of(error)}"
         ) from None
 
 
-def _served(signature, images):
+def _served(signature: Callable[..., dict[str, tf.Tensor]], images: np.ndarray | StoredImages) -> np.ndarray:
     progress = progress_bar(len(images), "image")
     parts = []
     for start in range(0, len(images), _BATCH):

@@ -44,7 +44,7 @@ from dsl_tf.runs import directory as run_directory
 from dsl_tf.runs import flagfiles
 from dsl_tf.runs.configuration import EvaluationConfiguration, TrainingConfiguration
 from dsl_tf.runs.export import load_feature_mean
-from dsl_tf.runs.subjects import of_features_file
+from dsl_tf.runs.features_file import of_features_file
 from tests.fuzz.damage import any_text, any_value, damaged, replaced
 from tests.images import write_cifar_fs
 from tests.report.made_runs import accuracy, epoch_record, make_run

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from dsl_tf.errors import UserError
-from dsl_tf.runs.subjects import of_features_file, of_run
+from dsl_tf.runs.features_file import of_features_file
+from dsl_tf.runs.subjects import of_run
 from tests.images import tiny_backbone
 from tests.report.made_runs import make_run
 
