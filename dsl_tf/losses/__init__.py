@@ -6,11 +6,11 @@ from dsl_tf.losses.integrated import (
     INTEGRATIONS,
     ClassifierSubspaceLoss,
     DirectSumLoss,
-    MetricLoss,
     SpectralSumLoss,
     SumLoss,
 )
 from dsl_tf.losses.metric import NCALoss, PrototypicalLoss
+from dsl_tf.losses.metric_alone import MetricLoss
 from dsl_tf.losses.projections import classifier_projection, complement_projection, spectral_projection
 from dsl_tf.losses.registry import CLASSIFICATION_LOSSES, METRIC_LOSSES, RegisteredLoss
 

@@ -9,10 +9,10 @@ from dsl_tf.losses.reduction import Term, TermLoss
 
 
 def _own_class(y: tf.Tensor, logits: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Returns which class is the sample's own, bool `[n, C]`, and 0 for each sample `[n]`, NaN if none is."""
-    # TensorFlow's own operations raise for a label that is no class on CPUs and read 0 on GPUs. NaN is the same on
-    # both: a training stops at it and names the loss, and a GPU need not tell the host. Nor is this a gather, whose
-    # gradient would compute shapes on the device that are needed on the host.
+    """Returns a mask of each sample's class, bool `[n, C]`, and `[n]` zeros, with NaN for a label that is no class."""
+    # For a label that is no class, TensorFlow's operations raise on CPUs and read 0 on GPUs. NaN works on both:
+    # training stops and names the loss, and a GPU need not wait for the host. A gather is avoided too, because its
+    # gradient computes shapes on the device that are needed on the host.
     own = tf.one_hot(y, tf.shape(logits)[1], on_value=True, off_value=False, dtype=tf.bool)
     nan = tf.constant(np.nan, logits.dtype)
     return own, tf.where(tf.reduce_any(own, axis=1), tf.zeros_like(nan), nan)
@@ -28,8 +28,8 @@ def softmax_cross_entropy(y: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
     Returns:
         float64 `[n]`; NaN for a label that is no class.
     """
-    # Not TensorFlow's own operation, which has no float64 kernel for GPUs. From the largest logit on, neither
-    # exponentials overflow nor does the difference cancel.
+    # TensorFlow's operation has no float64 kernel for GPUs. With the largest logit subtracted, exponentials do not
+    # overflow and the difference does not cancel.
     z = tf.cast(logits, tf.float64)
     z -= tf.stop_gradient(tf.reduce_max(z, axis=1, keepdims=True))
     own, nan_if_wrong = _own_class(y, z)

@@ -1,17 +1,17 @@
 """Eigenvectors of a symmetric matrix in full float64 precision, under XLA too.
 
-XLA ends its eigenvalue iterations at about float32's precision of the largest eigenvalue, whatever the dtype. Small
-eigenvalues, which decide the weights of the spectral sum, are then noise. Two steps bring them back: eigenvectors are
-refined by matrix products (Ogita and Aishima, "Iterative refinement for symmetric eigenvalue decomposition", 2018), and
-the block of small eigenvalues is decomposed again in units of its own size.
+XLA stops its eigenvalue iterations at about float32 precision relative to the largest eigenvalue, whatever the dtype.
+Small eigenvalues, which decide the weights of the spectral sum, are then noise. Two steps recover them: matrix products
+refine the eigenvectors (Ogita and Aishima, "Iterative refinement for symmetric eigenvalue decomposition", 2018), and
+the block of small eigenvalues is rescaled and decomposed again.
 """
 
 import numpy as np
 import tensorflow as tf
 
-# Couplings |S_ij| / √(S_ii S_jj) that are left without XLA; above them a decomposition is refined.
+# The largest coupling |S_ij| / √(S_ii S_jj) that is accepted without refinement. Without XLA, all are smaller.
 _SETTLED = 1e-6
-# Each level resolves eigenvalues down to this share of the last one; six reach float64's resolution.
+# Each level resolves eigenvalues down to this fraction of the previous one; six reach float64 resolution.
 _LEVEL = 1e-3
 _LEVELS = 6
 
@@ -23,12 +23,12 @@ def symmetric_eigen(A: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         A: a symmetric, positive semi-definite matrix, float64 `[m, m]`.
 
     Returns:
-        The eigenvalues `[m]`, ascending but for rounding, and the eigenvectors `[m, m]`, one a column. No gradient
+        The eigenvalues `[m]`, ascending up to rounding, and the eigenvectors `[m, m]`, one per column. No gradient
         flows through them.
     """
     A = tf.stop_gradient(A)
     eigenvalues, V = tf.linalg.eigh(A)
-    # Without XLA this is settled already, and the loop does not begin.
+    # Without XLA, the result is accurate already and the loop body does not run.
     _, eigenvalues, V, _ = tf.while_loop(
         lambda level, eigenvalues, V, coupling: (level < _LEVELS) & (coupling > _SETTLED),
         lambda level, eigenvalues, V, _: (level + 1, *_refined(A, V, level)),
@@ -39,7 +39,7 @@ def symmetric_eigen(A: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
 
 def diagonal(S: tf.Tensor) -> tf.Tensor:
     """Returns the diagonal `[m]` of a matrix `[m, m]`."""
-    # Not tf.linalg.diag_part: on GPUs that reads its padding value on the host, and waits for the device.
+    # tf.linalg.diag_part reads its padding value on the host, which makes a GPU wait.
     return tf.reshape(S, [-1])[:: S.shape[0] + 1]
 
 
@@ -57,7 +57,7 @@ def _without_diagonal(S: tf.Tensor) -> tf.Tensor:
 
 
 def _largest_coupling(S: tf.Tensor) -> tf.Tensor:
-    """Returns max |S_ij| / √(S_ii S_jj) over the directions above float64's resolution: 0 for exact eigenvectors."""
+    """Returns max |S_ij| / √(S_ii S_jj) over the directions above float64 resolution; 0 for exact eigenvectors."""
     sizes = tf.maximum(diagonal(S), 0)
     resolved = sizes > 1e-13 * tf.reduce_max(sizes)
     scale = tf.where(resolved, tf.math.rsqrt(tf.where(resolved, sizes, 1)), 0)
@@ -65,7 +65,7 @@ def _largest_coupling(S: tf.Tensor) -> tf.Tensor:
 
 
 def _refined(A: tf.Tensor, V: tf.Tensor, level: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Returns better eigenvalues and eigenvectors, and the coupling that is left."""
+    """Returns refined eigenvalues and eigenvectors, and the remaining coupling."""
     V = _with_small_ones_separated(A, _polished(A, V), level)
     V = _polished(A, V)
     S = _in_basis(A, V)
@@ -80,7 +80,7 @@ def _polished(A: tf.Tensor, V: tf.Tensor) -> tf.Tensor:
         eigenvalues = diagonal(S) / (1 - diagonal(R))
         numerator = S + eigenvalues[None, :] * R
         gaps = eigenvalues[None, :] - eigenvalues[:, None]
-        # Of eigenvalues closer than what is wrong with them any basis is right, if it is orthonormal: E = R/2.
+        # Eigenvalues that differ by less than their error: any orthonormal basis will do, E = R/2.
         distinct = tf.abs(gaps) > 2 * tf.norm(_without_diagonal(numerator))
         V = V + tf.matmul(V, tf.where(distinct, numerator / tf.where(distinct, gaps, 1), R / 2))
     return V
@@ -93,7 +93,7 @@ def _with_small_ones_separated(A: tf.Tensor, V: tf.Tensor, level: tf.Tensor) -> 
     unit = tf.reduce_max(sizes) * _LEVEL ** (tf.cast(level, A.dtype) + 1)
     small = sizes < unit
     block = tf.where(small[:, None] & small[None, :], S / tf.where(unit > 0, unit, 1), 0)
-    # The others are kept apart, exactly: they share no entry with the block, and each has a diagonal of its own.
+    # The other directions stay exactly separate: no entry couples them to the block, and their diagonals differ.
     count = A.shape[0]
     apart = tf.where(small, tf.zeros(count, A.dtype), 2 + np.arange(count) / count)
     return tf.matmul(V, tf.linalg.eigh(block + diagonal_matrix(apart))[1])

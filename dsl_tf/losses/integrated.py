@@ -18,22 +18,23 @@ class SumLoss(TermLoss):
     """Plain sum of a classification loss and a metric loss on the same features: ℓ_cls(x) + ℓ_metric(x), equation (6).
 
     Train it with `dsl_tf.models.EmbeddingModel`, whose `fit` trains the classifier too. A plain Keras model compiled
-    with this loss leaves the classifier as it is, because the classifier is no part of that model; nothing can tell.
+    with this loss does not train the classifier, because the classifier is not part of that model. There is no warning.
 
     Call with integer labels `[n]` and features `[n, d]` of any float dtype; the loss applies the classifier itself. A
-    loss that was deserialised has a classifier of its own, of the same shape but with new weights.
+    deserialised loss has a new classifier of the same shape with new weights.
 
     Args:
         classifier: a layer with a `kernel [d, C]` and a `bias [C]` or None, such as `keras.layers.Dense`.
         classification: `"sce"` (1), `"bce"` (2) or another name of the registry; a `keras.losses.Loss` of labels and
             logits; or a function of labels `[n]` and logits `[n, C]` to one value per sample `[n]` or a scalar.
         metric: `"nca"` (4), `"proto"` (3) or another name; a `keras.losses.Loss` of labels and features; a function of
-            labels `[n]` and features `[n, d]`; or None for the classification loss alone. Losses of Keras and functions
-            get float32, and are averaged over all samples as Keras does; those of this package say who takes part.
-        metric_weight: factor of the metric loss; the paper adds the two as they are.
+            labels `[n]` and features `[n, d]`; or None for the classification loss alone. Keras losses and functions
+            receive float32 and are averaged over all samples, as in Keras; the losses of this package are averaged
+            over the samples that have a same-class partner.
+        metric_weight: factor of the metric loss; 1 in the paper.
 
     Raises:
-        ValueError: if `classification` or `metric` is nothing of these, or `classifier` is no layer with a kernel.
+        ValueError: if `classification` or `metric` is none of these, or `classifier` is not a layer with a kernel.
     """
 
     def __init__(
@@ -78,7 +79,7 @@ class SumLoss(TermLoss):
         # optimizer's update of the kernel.
         W = kernel_of(self.classifier, predictions)
         check_classes(y, W.shape[1])
-        # Once for both terms, so that half precision rounds their gradient only after it is summed.
+        # One cast for both terms: half precision then rounds the sum of their gradients, not each of them.
         x = tf.cast(predictions, tf.float64)
         terms = {"classification": self._classification_term(y, self._logits(x, W))}
         if self._metric_term is not None:
@@ -113,23 +114,8 @@ class SumLoss(TermLoss):
         return cls(**{**config, **parts})
 
 
-@keras.saving.register_keras_serializable(package="dsl_tf")
-class DirectSumLoss(SumLoss):
-    """Direct sum: ℓ_cls(x) + ℓ_metric(x − W(WᵀW + εI)⁻¹Wᵀx), equations (7) and (8).
-
-    The metric loss acts in the complement of the classifier's subspace. Train it with `dsl_tf.models.EmbeddingModel`: a
-    plain Keras model compiled with this loss leaves W as it is.
-
-    Args:
-        classifier, classification, metric, metric_weight: as in `SumLoss`.
-        epsilon: ε, the ridge of equation (8).
-        gradient_to_kernel: whether the metric loss's gradient reaches W through the projection.
-        fixed_subspace: whether the classifier's subspace is fixed (Table 3, ii): `classifier.basis`, orthonormal
-            `[d, C]`, then stands for W in the projection, without a ridge, as in `FixedSubspaceClassifier`.
-
-    Raises:
-        ValueError: as `SumLoss`, and if d ≤ C: span(W) may then be the whole space, with no complement to train.
-    """
+class _ProjectingLoss(SumLoss):
+    """The options that `DirectSumLoss` and `ClassifierSubspaceLoss` share."""
 
     def __init__(
         self,
@@ -153,6 +139,31 @@ class DirectSumLoss(SumLoss):
             self._check_dimensions(classifier.kernel)
 
     def _check_dimensions(self, W: tf.Tensor) -> None:
+        """Raises a ValueError if the loss has no meaning for a kernel `[d, C]` of this shape."""
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), **_options(self, "epsilon", "gradient_to_kernel", "fixed_subspace")}
+
+
+@keras.saving.register_keras_serializable(package="dsl_tf")
+class DirectSumLoss(_ProjectingLoss):
+    """Direct sum: ℓ_cls(x) + ℓ_metric(x − W(WᵀW + εI)⁻¹Wᵀx), equations (7) and (8).
+
+    The metric loss acts in the complement of the classifier's subspace. Train it with `dsl_tf.models.EmbeddingModel`: a
+    plain Keras model compiled with this loss does not train W.
+
+    Args:
+        classifier, classification, metric, metric_weight: as in `SumLoss`.
+        epsilon: ε, the ridge of equation (8).
+        gradient_to_kernel: whether the metric loss's gradient reaches W through the projection.
+        fixed_subspace: whether the classifier's subspace is fixed (Table 3, ii): `classifier.basis`, orthonormal
+            `[d, C]`, then replaces W in the projection, without a ridge; `FixedSubspaceClassifier` has it.
+
+    Raises:
+        ValueError: as `SumLoss`, and if d ≤ C: span(W) may then be all of the space and leave no complement.
+    """
+
+    def _check_dimensions(self, W: tf.Tensor) -> None:
         d, classes = W.shape
         if d <= classes:
             raise ValueError(
@@ -167,12 +178,9 @@ class DirectSumLoss(SumLoss):
             return complement_projection(x, self.classifier.basis, epsilon=0.0)
         return complement_projection(x, W, self.epsilon, self.gradient_to_kernel)
 
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), **_options(self, "epsilon", "gradient_to_kernel", "fixed_subspace")}
-
 
 @keras.saving.register_keras_serializable(package="dsl_tf")
-class ClassifierSubspaceLoss(SumLoss):
+class ClassifierSubspaceLoss(_ProjectingLoss):
     """The opposite of the direct sum: ℓ_cls(x) + ℓ_metric(W(WᵀW + εI)⁻¹Wᵀx), row i-2 of Table 3.
 
     Both losses act in the classifier's subspace.
@@ -185,33 +193,11 @@ class ClassifierSubspaceLoss(SumLoss):
         ValueError: as `SumLoss`.
     """
 
-    def __init__(
-        self,
-        classifier: keras.layers.Layer,
-        *,
-        classification: Any = "sce",
-        metric: Any = "nca",
-        metric_weight: float = 1.0,
-        epsilon: float = 1e-3,
-        gradient_to_kernel: bool = False,
-        fixed_subspace: bool = False,
-        **kwargs: Any,
-    ):
-        super().__init__(
-            classifier, classification=classification, metric=metric, metric_weight=metric_weight, **kwargs
-        )
-        self.epsilon = epsilon
-        self.gradient_to_kernel = gradient_to_kernel
-        self.fixed_subspace = fixed_subspace
-
     def metric_features(self, x: tf.Tensor, W: tf.Tensor) -> tf.Tensor:
-        """Returns W(WᵀW + εI)⁻¹Wᵀx, the subtrahend of equation (8)."""
+        """Returns W(WᵀW + εI)⁻¹Wᵀx, the part that equation (8) removes."""
         if self.fixed_subspace:
             return classifier_projection(x, self.classifier.basis, epsilon=0.0)
         return classifier_projection(x, W, self.epsilon, self.gradient_to_kernel)
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), **_options(self, "epsilon", "gradient_to_kernel", "fixed_subspace")}
 
 
 @keras.saving.register_keras_serializable(package="dsl_tf")
@@ -219,21 +205,21 @@ class SpectralSumLoss(SumLoss):
     """Spectral sum: ℓ_cls(x) + ℓ_metric(W̃ diag(1 − λ̃ᵖ) W̃ᵀx), equations (9) to (11).
 
     The metric loss sees features reweighted by W's singular values. Train it with `dsl_tf.models.EmbeddingModel`: a
-    plain Keras model compiled with this loss leaves W as it is, and an `interval` above 1 at its first W.
+    plain Keras model compiled with this loss does not train W, and never refreshes an `interval` above 1.
 
     Args:
-        classifier, classification, metric, metric_weight: as in `SumLoss`. d and C may stand in any relation.
-        power: p of equation (11); 0 is the exact direct sum, and 0.3 did best in Table 6.
+        classifier, classification, metric, metric_weight: as in `SumLoss`. Any d and C are allowed.
+        power: p of equation (11); 0 is the exact direct sum; 0.3 is best in Table 6.
         gradient_to_kernel: whether the metric loss's gradient reaches W through the weights.
-        interval: steps between decompositions of W. At 1, every call decomposes the present W. Above, it is decomposed
-            here and by `refresh()`, which a training loop calls at every step that `interval` divides.
+        interval: steps between decompositions of W. At 1, every call decomposes the current W. Above 1, the constructor
+            and `refresh()` decompose it; a training loop calls `refresh()` every `interval` steps.
 
     Attributes:
-        projection: above an interval of 1, a float64 variable `[d, d]`, what the last `refresh()` made; else None.
+        projection: the matrix of the last `refresh()`, a float64 variable `[d, d]`; None for an interval of 1.
 
     Raises:
-        ValueError: as `SumLoss`, and for an interval below 1, or above 1 with a gradient to W or a classifier that is
-            not built.
+        ValueError: as `SumLoss`; if the interval is below 1; or if it is above 1 and `gradient_to_kernel` is set or
+            the classifier is not built.
     """
 
     def __init__(
@@ -256,7 +242,7 @@ class SpectralSumLoss(SumLoss):
         if interval > 1 and gradient_to_kernel:
             raise ValueError(
                 f"`interval` must be 1 with `gradient_to_kernel`, which needs each step's W. Received: {interval}. "
-                "Leave one of them out"
+                "Omit one of them"
             )
         if interval > 1 and not classifier.built:
             raise ValueError(
@@ -272,10 +258,10 @@ class SpectralSumLoss(SumLoss):
         return spectral_projection(np.eye(W.shape[0]), W, self.power)
 
     def refresh(self) -> None:
-        """Decomposes the present W for the calls to come; does nothing at an interval of 1.
+        """Decomposes the current W for the following calls; does nothing for an interval of 1.
 
         Raises:
-            tf.errors.InvalidArgumentError: for a W that is not finite.
+            tf.errors.InvalidArgumentError: if W is not finite.
         """
         if self.projection is not None:
             self.projection.assign(self._projection())
@@ -294,58 +280,14 @@ def _options(loss: SumLoss, *names: str) -> dict[str, Any]:
     return {name: getattr(loss, name) for name in names}
 
 
-@keras.saving.register_keras_serializable(package="dsl_tf")
-class MetricLoss(TermLoss):
-    """A metric loss alone, without a classifier.
-
-    Call with integer labels `[n]` and features `[n, d]` of any float dtype.
-
-    Args:
-        metric: as in `SumLoss`.
-
-    Raises:
-        ValueError: if `metric` is no metric loss.
-    """
-
-    def __init__(self, metric: Any = "nca", **kwargs: Any):
-        super().__init__(**kwargs)
-        self._metric_term = metric_term(metric)
-        self.metric = metric
-
-    def terms(self, y: tf.Tensor, predictions: tf.Tensor) -> dict[str, Term]:
-        return {"metric": self._metric_term(y, predictions)}
-
-    @property
-    def trainable_variables(self) -> list[keras.Variable]:
-        """The weights that `metric` learns itself."""
-        return trainable_variables(self.metric)
-
-    def get_config(self) -> dict[str, Any]:
-        metric = self.metric
-        return {
-            **super().get_config(),
-            "metric": metric if isinstance(metric, str) else keras.saving.serialize_keras_object(metric),
-        }
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> "MetricLoss":
-        metric = config["metric"]
-        return cls(
-            **{
-                **config,
-                "metric": keras.saving.deserialize_keras_object(metric) if isinstance(metric, dict) else metric,
-            }
-        )
-
-
 @dataclasses.dataclass(frozen=True)
 class Integration:
     """A way to join two losses.
 
     Args:
-        symbol: how reports print it between the symbols of the two losses.
+        symbol: the sign that reports print between the symbols of the two losses.
         loss: its class.
-        options: the options of the class beside those of `SumLoss`, by name.
+        options: the names of its arguments that `SumLoss` does not have.
     """
 
     symbol: str

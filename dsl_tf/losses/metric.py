@@ -1,9 +1,9 @@
 """Metric losses on the features of a batch, equations (3) and (4).
 
-Both compare squared Euclidean distances of raw features and leave the sample itself out. They compute in float64:
-distances are differences of large numbers, which TF32 or half precision would lose, and at a batch's size the
-wider type costs nothing next to the backbone. Under a `tf.distribute` strategy each replica answers for its own rows,
-and compares them with the rows of all replicas.
+Both compare squared Euclidean distances of raw features and exclude the sample itself. They compute in float64:
+distances are differences of large numbers, which TF32 or half precision would lose, and for one batch the cost is
+negligible next to the backbone. Under a `tf.distribute` strategy, each replica computes the losses of its own rows and
+compares them with the rows of all replicas.
 """
 
 import keras
@@ -12,13 +12,13 @@ import tensorflow as tf
 from dsl_tf.losses.reduction import Term, TermLoss
 from dsl_tf.losses.replicas import all_rows, first_row
 
-# Stands for −∞ in a log-sum-exp: exp() of it is 0, and unlike −∞ it leaves no NaN in the gradient of an empty sum.
+# Replaces −∞ in a log-sum-exp: its exp() is 0, and unlike −∞ it gives no NaN in the gradient of an empty sum.
 _EXCLUDED = -1e300
 
 
 def squared_distances(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
     """Returns the squared Euclidean distances `[n, m]` between rows of `a [n, d]` and of `b [m, d]`, all float64."""
-    # |a|² + |b|² − 2ab needs one matrix product and no [n, m, d] array; centred, it does not cancel far from 0.
+    # |a|² + |b|² − 2ab needs one matrix product and no [n, m, d] array. Centring avoids cancellation far from 0.
     centre = tf.stop_gradient(tf.reduce_mean(b, axis=0))
     a, b = a - centre, b - centre
     squares = tf.reduce_sum(a**2, axis=1)[:, None] + tf.reduce_sum(b**2, axis=1)[None, :]
@@ -52,7 +52,7 @@ def nca(y: tf.Tensor, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     others = ~_itself(x, columns, first)
     partners = others & (y[:, None] == labels[None, :])
     participates = tf.reduce_any(partners, axis=1)
-    # A lone sample's empty sum is replaced, not only masked afterwards, so that its gradient is 0 and not ∞·0.
+    # Replaces the empty sum of a sample without a partner: masking it afterwards would give the gradient ∞·0.
     partners_or_others = tf.where(participates[:, None], partners, others)
     return _log_sum_exp(scores, others) - _log_sum_exp(scores, partners_or_others), participates
 
@@ -72,13 +72,13 @@ def prototypical(y: tf.Tensor, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     same = y[:, None] == all_rows(y, first)[None, :]
     counts = tf.reduce_sum(tf.cast(same, x.dtype), axis=1)
     participates = counts > 1
-    # Row j holds the prototype of sample j's class: no list of distinct classes, whose length XLA could not know.
+    # Row j is the mean of sample j's class. A list of distinct classes would have a length unknown to XLA.
     prototypes = all_rows(tf.matmul(tf.cast(same, x.dtype), all_rows(x, first)) / counts[:, None], first)
     distances = squared_distances(x, prototypes)
-    # Without sample i its class's mean lies n/(n − 1) times as far from it.
+    # Without sample i, the mean of its class is n/(n − 1) times as far away.
     leave_one_out = tf.where(participates, counts / tf.maximum(counts - 1, 1), 1) ** 2
     distances = tf.where(same, leave_one_out[:, None] * distances, distances)
-    # Each class stands there once a member, so each member counts 1/n_c.
+    # Each class appears once per member, so each member counts 1/n_c.
     log_denominator = tf.reduce_logsumexp(-distances - tf.math.log(all_rows(counts, first))[None, :], axis=1)
     own = tf.reduce_sum(tf.where(_itself(x, prototypes, first), distances, 0), axis=1)
     return own + log_denominator, participates
@@ -101,7 +101,7 @@ class PrototypicalLoss(TermLoss):
     """Prototypical loss (Proto) with leave-one-out class means, equation (3); `prototypical` has the formula.
 
     Call with integer labels `[n]` and features `[n, d]` of any float dtype. The classes are those in the batch. A
-    sample with no same-class partner takes no part in the mean; its class still stands as a prototype for others.
+    sample with no same-class partner takes no part in the mean; its class is still a prototype for the others.
     """
 
     def terms(self, y: tf.Tensor, predictions: tf.Tensor) -> dict[str, Term]:

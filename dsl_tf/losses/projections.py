@@ -1,6 +1,6 @@
 """Projections of features onto the classifier's subspace and its complement, equations (8) to (11).
 
-All is computed in float64: W's small singular values are lost in a float32 Gram matrix, and TF32 never applies.
+Everything is computed in float64: a float32 Gram matrix, or TF32, would lose W's small singular values.
 """
 
 import numpy as np
@@ -20,8 +20,8 @@ def complement_projection(
 
     Args:
         x: features `[n, d]`, any float dtype.
-        W: classifier kernel `[d, C]`; any rank, zero included.
-        epsilon: ε, the ridge added to the squared singular values of W; towards 0 this is the exact projector.
+        W: classifier kernel `[d, C]` of any rank, including 0.
+        epsilon: ε, the ridge added to the squared singular values of W. As ε → 0, this becomes the exact projection.
         gradient_to_kernel: whether gradients reach W; by default it is a constant here.
 
     Returns:
@@ -40,7 +40,7 @@ def classifier_projection(
     epsilon: float = 1e-3,
     gradient_to_kernel: bool = False,
 ) -> tf.Tensor:
-    """Projects features onto the classifier's subspace span(W): W(WᵀW + εI)⁻¹Wᵀx, the subtrahend of equation (8).
+    """Projects features onto the classifier's subspace span(W): W(WᵀW + εI)⁻¹Wᵀx, the part that equation (8) removes.
 
     Args and errors are those of `complement_projection`.
 
@@ -64,8 +64,8 @@ def spectral_projection(
 
     Args:
         x: features `[n, d]`, any float dtype.
-        W: classifier kernel `[d, C]`, d and C in any relation.
-        power: p ≥ 0; the paper takes 0 to 1.
+        W: classifier kernel `[d, C]`, with any d and C.
+        power: p ≥ 0; 0 to 1 in the paper.
         gradient_to_kernel: whether gradients reach W; by default it is a constant here.
 
     Returns:
@@ -75,16 +75,16 @@ def spectral_projection(
         ValueError: if the shapes do not match or `power` is negative.
     """
     if not power >= 0:
-        raise ValueError(f"`power` must be at least 0 (the paper takes 0.1 to 0.5). Received: {power}")
+        raise ValueError(f"`power` must be at least 0 (the paper uses 0.1 to 0.5). Received: {power}")
     x, W, dtype = _prepared(x, W, gradient_to_kernel)
-    # As numpy.linalg.matrix_rank has it, for a kernel that was kept in float32.
+    # The tolerance of numpy.linalg.matrix_rank, for a kernel stored in float32.
     zero = max(W.shape) * np.finfo(np.float32).eps
     if gradient_to_kernel:
         return tf.cast(x - weighted_features(x, W, power, zero), dtype)
     basis, singular_values = _left_singular_vectors(W)  # (9)
     spectral_weights = tf.math.divide_no_nan(singular_values, tf.reduce_max(singular_values))  # (10)
     powers = tf.where(spectral_weights > zero, spectral_weights**power, 0)
-    # (11); W̃ᵀx keeps its length in the directions that `basis` has not got, whose λ is 0.
+    # (11). Directions that are missing in `basis` have λ = 0, so x keeps its components there.
     return tf.cast(x - tf.matmul(tf.matmul(x, basis) * powers, basis, transpose_b=True), dtype)
 
 
@@ -104,10 +104,10 @@ def _prepared(
 def _subspace_part(x: tf.Tensor, W: tf.Tensor, epsilon: float) -> tf.Tensor:
     """W(WᵀW + εI)⁻¹Wᵀx by a C×C Cholesky factorisation."""
     if not epsilon >= 0:
-        raise ValueError(f"`epsilon` must be at least 0 (the paper takes 1e-3). Received: {epsilon}")
+        raise ValueError(f"`epsilon` must be at least 0 (the paper uses 1e-3). Received: {epsilon}")
     gram = tf.matmul(W, W, transpose_a=True)
     classes = W.shape[1]
-    # Under float64's resolution ε could not keep a rank-deficient Gram matrix positive; the last term serves W = 0.
+    # An ε below float64 resolution could not keep a rank-deficient Gram matrix positive. The last term is for W = 0.
     resolution = classes * np.finfo(np.float64).eps * tf.reduce_sum(W**2) + np.finfo(np.float64).tiny
     ridge = tf.maximum(tf.constant(epsilon, tf.float64), tf.stop_gradient(resolution))
     cholesky = tf.linalg.cholesky(gram + ridge * np.eye(classes))
@@ -118,7 +118,7 @@ def _left_singular_vectors(W: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """W = W̃ diag(λ) Vᵀ, equation (9), by an eigendecomposition of the smaller Gram matrix.
 
     WWᵀ = W̃ diag(λ²) W̃ᵀ if d ≤ C, WᵀW = V diag(λ²) Vᵀ and W̃ = WV/λ if d > C. In float64 that resolves singular
-    values down to 1e-8 of the largest, a tenth of the cutoff, and costs a fraction of the decomposition of W itself.
+    values down to 1e-8 of the largest, a tenth of the cutoff, at a fraction of the cost of an SVD of W.
 
     Returns:
         W̃ `[d, m]` and λ `[m]` with m = min(d, C); a column whose λ is 0 may be 0.

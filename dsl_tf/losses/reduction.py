@@ -1,4 +1,4 @@
-"""From one value per sample to a loss: the base that all losses share."""
+"""The base class of all losses: reduces one value per sample to a loss."""
 
 from typing import Any
 
@@ -45,12 +45,12 @@ def reduce_values(
     if reduction == "sum":
         return total
     divisor = weights if reduction == "mean_with_sample_weight" else participation
-    # Of all replicas: the optimizer adds up their gradients, and who takes part is not the same number in each.
+    # Counted over all replicas: their gradients are summed, and the number of samples that take part differs.
     return tf.math.divide_no_nan(total, sum_over_replicas(tf.reduce_sum(divisor)))
 
 
 def _nan_if_wrong(y: tf.Tensor, values: tf.Tensor, participates: tf.Tensor | None) -> Term:
-    """Makes the loss NaN if a label is no class, which a graph can tell only so."""
+    """Makes the loss NaN if a label is no class: a graph cannot raise an error without waiting for the device."""
     wrong = y < 0
     if values.shape.rank == 0:
         return tf.where(tf.reduce_any(wrong), tf.constant(np.nan, values.dtype), values), participates
@@ -59,7 +59,7 @@ def _nan_if_wrong(y: tf.Tensor, values: tf.Tensor, participates: tf.Tensor | Non
 
 
 def _reduced_scalar(value: tf.Tensor, sample_weight: Any) -> tf.Tensor:
-    """A loss that its function has reduced itself, or this replica's share of it."""
+    """Returns a loss that its function has already reduced, or this replica's share of it."""
     if sample_weight is not None and tf.convert_to_tensor(sample_weight).shape.rank != 0:
         raise ValueError(
             "`sample_weight` needs a loss of one value per sample. Received: a loss whose function returns a scalar"
@@ -69,17 +69,17 @@ def _reduced_scalar(value: tf.Tensor, sample_weight: Any) -> tf.Tensor:
 
 
 class TermLoss(keras.losses.Loss):
-    """A loss made of named terms, each the mean over the samples that take part in it.
+    """A loss made of named terms, each the mean over the samples that take part.
 
-    In a replica of a `tf.distribute` strategy it is this replica's share: the shares add up to the loss of the global
-    batch, as Keras's `fit` and optimizers, which add up gradients, have it.
+    In a replica of a `tf.distribute` strategy, the value is this replica's share: the shares add up to the loss of the
+    global batch, because Keras's `fit` and optimizers add up gradients.
 
     Subclasses define `terms(y, predictions)`, which returns `{name: (values, participates)}` with float64
     `values [n]`, and bool `participates [n]` or None if every sample does. The result is float32, or float64 if the
     loss was made with `dtype="float64"`.
     """
 
-    # What `y_pred` is, for messages.
+    # What `y_pred` is, for error messages.
     _meaning = "features [n, d]"
 
     def terms(self, y: tf.Tensor, predictions: tf.Tensor) -> dict[str, Term]:
@@ -91,8 +91,8 @@ class TermLoss(keras.losses.Loss):
         y, predictions = as_labels(y_true), as_predictions(y_pred, self._meaning)
         if None not in (y.shape[0], predictions.shape[0]) and y.shape[0] != predictions.shape[0]:
             raise ValueError(
-                f"`y_true` and `y_pred` must be of as many samples. Received: {y.shape[0]} labels and {self._meaning} "
-                f"of shape {predictions.shape}"
+                f"`y_true` and `y_pred` must have the same number of samples. Received: {y.shape[0]} labels "
+                f"and {self._meaning} of shape {predictions.shape}"
             )
         terms = self.terms(y, predictions)
         return {name: _nan_if_wrong(y, *term) for name, term in terms.items()}
@@ -110,7 +110,7 @@ class TermLoss(keras.losses.Loss):
         sample_weight: np.ndarray | tf.Tensor | None = None,
     ) -> dict[str, tf.Tensor]:
         """Returns `{name: value}`, each term reduced as the loss's `reduction` says."""
-        # Half precision would lose the differences that the losses are made of, so `dtype` can only widen.
+        # Half precision would lose the small differences between losses, so `dtype` can only widen.
         dtype = tf.float64 if self.dtype == "float64" else tf.float32
         terms = self._checked_terms(y_true, y_pred)
         reduced = {name: reduce_values(*term, sample_weight, self.reduction) for name, term in terms.items()}

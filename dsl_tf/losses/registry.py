@@ -1,7 +1,6 @@
-"""The one table of losses by name, and what may stand in the place of a name.
+"""The table of losses by name, and the conversion of names, Keras losses and functions to terms.
 
-Flags, the construction of a training, the labels of reports and the cells of the paper's tables all read it: an entry
-more is a loss more everywhere.
+Flags, training, report labels and the cells of the paper's tables read this table: a new entry is available everywhere.
 
     registry.METRIC_LOSSES["mine"] = registry.RegisteredLoss("Mine", my_function)
 """
@@ -27,10 +26,10 @@ class RegisteredLoss:
 
     Args:
         symbol: how reports print it, such as `"SCE"`.
-        function: of labels, int64 `[n]`, and logits `[n, C]` or features `[n, d]`; returns one value per sample
-            `[n]` or a scalar, or a pair of values `[n]` and whether each sample takes part, bool `[n]`.
+        function: a function of labels, int64 `[n]`, and logits `[n, C]` or features `[n, d]`. It returns one value per
+            sample `[n]`, a scalar, or a pair of values `[n]` and whether each sample takes part, bool `[n]`.
         sees_all_replicas: whether the function itself compares its rows with those of all replicas of a
-            `tf.distribute` strategy. Otherwise a metric loss is handed the rows of all replicas.
+            `tf.distribute` strategy. Otherwise a metric loss receives the rows of all replicas.
     """
 
     symbol: str
@@ -92,7 +91,7 @@ def _resolved(argument: str, loss: Any, table: Mapping[str, RegisteredLoss]) -> 
     if isinstance(loss, TermLoss) and not hasattr(loss, "classifier"):
         return lambda y, predictions: next(iter(loss.terms(y, predictions).values())), True
     if isinstance(loss, keras.losses.Loss) and not isinstance(loss, TermLoss):
-        # Its values before it reduces them; Keras's own losses compute in their dtype.
+        # The values before reduction; Keras's losses compute in their own dtype.
         dtype = "float64" if loss.dtype == "float64" else "float32"
         return lambda y, predictions: loss.call(y, tf.cast(predictions, dtype)), False
     if callable(loss) and not isinstance(loss, type | TermLoss):
@@ -104,11 +103,11 @@ def _resolved(argument: str, loss: Any, table: Mapping[str, RegisteredLoss]) -> 
 
 
 def _term(result: Any, predictions: tf.Tensor) -> Term:
-    """Brings what a function returned into the form of a `Term`."""
+    """Converts the result of a function to a `Term`."""
     values, participates = result if isinstance(result, tuple) else (result, None)
     values = tf.cast(values, tf.float64)
     if values.shape.rank is not None and values.shape.rank > 1:
-        # As Keras averages over all elements.
+        # Keras averages over all elements.
         values = tf.reduce_mean(values, axis=list(range(1, values.shape.rank)))
     return values, participates
 
@@ -117,8 +116,8 @@ def trainable_variables(loss: Any) -> list[keras.Variable]:
     """Returns the weights that a loss itself learns, such as proxies of classes.
 
     Args:
-        loss: what stands in the place of a name. A Keras layer has its own list; of other objects the attributes are
-            looked through for `keras.Variable`s and layers.
+        loss: a name, a Keras loss or a function. A Keras layer lists its weights; the attributes of other objects are
+            searched for `keras.Variable`s and layers.
     """
     if isinstance(loss, keras.layers.Layer):
         return list(loss.trainable_variables)

@@ -1,4 +1,4 @@
-"""The batch beyond one replica: within `tf.distribute.Strategy.run`, losses see the rows of all replicas."""
+"""Access to the global batch: within `tf.distribute.Strategy.run`, losses see the rows of all replicas."""
 
 from collections.abc import Callable
 from typing import Any
@@ -12,13 +12,13 @@ def _several() -> tf.distribute.ReplicaContext | None:
 
 
 def replicas() -> int:
-    """Returns the number of replicas of the step that is being computed; 1 outside of a strategy."""
+    """Returns the number of replicas in the current context; 1 outside of a strategy."""
     context = _several()
     return 1 if context is None else context.num_replicas_in_sync
 
 
 def sum_over_replicas(values: Any) -> Any:
-    """Adds up a tensor, or tensors, of all replicas; outside of a strategy they stay as they are."""
+    """Sums one or several tensors over all replicas; returns them unchanged outside of a strategy."""
     context = _several()
     return values if context is None else context.all_reduce(tf.distribute.ReduceOp.SUM, values)
 
@@ -28,7 +28,7 @@ def first_row(rows: tf.Tensor) -> tf.Tensor | int:
     context = _several()
     if context is None:
         return 0
-    # 64 bits: on GPUs TensorFlow keeps smaller integers in the host's memory, where nothing is exchanged.
+    # int64: on GPUs TensorFlow keeps smaller integers in host memory, where replicas cannot exchange them.
     counts = context.all_gather(tf.shape(rows, tf.int64)[:1], axis=0)
     return tf.cast(tf.reduce_sum(counts[: context.replica_id_in_sync_group]), tf.int32)
 
@@ -37,17 +37,17 @@ def all_rows(rows: tf.Tensor, first: tf.Tensor | int) -> tf.Tensor:
     """Joins the rows of all replicas to the global batch, in the order of the replicas.
 
     Args:
-        rows: this replica's, `[m, …]`; replicas may have different m.
-        first: their position in the global batch, of `first_row`.
+        rows: the rows of this replica, `[m, …]`; m may differ between replicas.
+        first: the position of the first one in the global batch, from `first_row`.
 
     Returns:
-        `[n, …]`. The gradient of each row is the sum of what all replicas make of it, in its own replica.
+        `[n, …]`. The gradient of each row is the sum over all replicas, returned to the replica that owns the row.
     """
     context = _several()
     if context is None:
         return rows
 
-    # TensorFlow's own gradient asks all replicas for their numbers of rows again.
+    # TensorFlow's gradient of a gather would exchange the numbers of rows again.
     @tf.custom_gradient
     def gathered(rows: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
         def gradient(upstream: tf.Tensor) -> tf.Tensor:
