@@ -1,4 +1,4 @@
-"""Several devices and several processes: which ones a run has, and which rows of a batch each of them takes."""
+"""Several devices and processes: which ones a run uses, and which rows of a batch each of them processes."""
 
 import contextlib
 import functools
@@ -11,26 +11,26 @@ import tensorflow as tf
 
 from dsl_tf.errors import UserError
 
-# That of TensorFlow's SLURM resolver; several workers of a node count from it.
+# The default of TensorFlow's SLURM resolver. Workers on the same node use consecutive ports from here.
 _PORT = 8888
-# How long a worker may be silent before the others give it up. TensorFlow's own 10 seconds are too few where processes
-# share their cores with others; one that dies is noticed at once, by its connections.
+# How long a worker may be silent before the others treat it as lost. TensorFlow's 10 seconds are too short if processes
+# share cores. A worker that dies is noticed at once, because its connections close.
 _SILENCE_SECONDS = 60
 
 
 def open_strategy(distribution: str, virtual_devices: int | None = None) -> tf.distribute.Strategy:
-    """Builds the strategy that a configuration asks for; one process has one of each kind.
+    """Returns the strategy that a configuration asks for, the same object for the same devices.
 
     Args:
         distribution: `"auto"`, `"none"`, `"mirrored"` or `"multi_worker"`.
-        virtual_devices: into how many logical devices to split the CPU, or None.
+        virtual_devices: the number of logical devices to split the CPU into, or None.
 
     Returns:
-        A `tf.distribute.Strategy`; TensorFlow's default one if there is one device. Within the scope of a strategy of
-        the caller's own, that one.
+        A `tf.distribute.Strategy`: the current one if the caller has entered its scope, TensorFlow's default one if
+        there is one device.
 
     Raises:
-        UserError: if TensorFlow runs already and cannot divide its devices any more, or nothing names the workers.
+        UserError: if TensorFlow is already initialised and cannot split its devices, or the workers are not known.
     """
     if tf.distribute.has_strategy():
         return tf.distribute.get_strategy()
@@ -52,20 +52,20 @@ def _mirrored_strategy(devices: tuple[str, ...]) -> tf.distribute.Strategy:
 
 def _logical_cpus(count: int) -> list[str]:
     cpu = tf.config.list_physical_devices("CPU")[0]
-    # A second run in the process finds the CPU divided already, and may not ask for what it has.
+    # A second run in this process finds the CPU split already; splitting it again would be an error.
     if len(tf.config.get_logical_device_configuration(cpu) or ()) != count:
         try:
             tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * count)
         except RuntimeError:
             raise UserError(
                 f"--virtual_devices={count} must be set before TensorFlow computes anything. Received: a process in "
-                "which it has. Train before other use of TensorFlow, or in a process of its own."
+                "which it has. Train before any other use of TensorFlow, or in a separate process."
             ) from None
     return [device.name for device in tf.config.list_logical_devices("CPU")]
 
 
 def _cluster_resolver(environment: Mapping[str, str]) -> tf.distribute.cluster_resolver.ClusterResolver:
-    """Returns who the workers are, and which this one is, from what the scheduler has set."""
+    """Returns the addresses of the workers and the index of this one, from what the scheduler has set."""
     if "TF_CONFIG" in environment:
         resolver = tf.distribute.cluster_resolver.TFConfigClusterResolver()
         try:
@@ -77,7 +77,7 @@ def _cluster_resolver(environment: Mapping[str, str]) -> tf.distribute.cluster_r
                 f'"index": 0}}}}. Received: {environment["TF_CONFIG"]!r} ({" ".join(str(error).split())}).'
             ) from None
     elif "SLURM_STEP_NODELIST" in environment:
-        # With one GPU a task nothing is asked of nvidia-smi: SLURM has given each task its GPUs.
+        # With one GPU per task, the resolver does not call nvidia-smi: SLURM has assigned GPUs to each task.
         resolver = tf.distribute.cluster_resolver.SlurmClusterResolver(
             port_base=_PORT, gpus_per_node=2**16, gpus_per_task=1, auto_set_gpu=False
         )
@@ -99,7 +99,7 @@ def _multi_worker_strategy() -> tf.distribute.Strategy:
     resolver = _cluster_resolver(os.environ)
     spec = resolver.cluster_spec()
     try:
-        # TensorFlow has no public way to say how long workers may be silent.
+        # TensorFlow has no public option for the heartbeat timeout.
         from tensorflow.python.distribute.collective_all_reduce_strategy import coordination_config_pb2
         from tensorflow.python.eager import context
 
@@ -118,13 +118,13 @@ def _multi_worker_strategy() -> tf.distribute.Strategy:
     except RuntimeError as error:
         raise UserError(
             "--distribution=multi_worker must start before TensorFlow computes anything. Received: a process in which "
-            f"it has ({' '.join(str(error).split())}). Train in a process of its own."
+            f"it has ({' '.join(str(error).split())}). Train in a separate process."
         ) from None
 
 
 @functools.cache
 def local_replicas(strategy: tf.distribute.Strategy) -> range:
-    """Returns the numbers of this process's replicas among all."""
+    """Returns the indices of this process's replicas among all replicas."""
     ids = strategy.experimental_local_results(
         strategy.experimental_distribute_values_from_function(lambda value: value.replica_id_in_sync_group)
     )
@@ -132,12 +132,12 @@ def local_replicas(strategy: tf.distribute.Strategy) -> range:
 
 
 def is_chief(strategy: tf.distribute.Strategy) -> bool:
-    """Returns whether this process is the one that writes."""
+    """Returns whether this process is the chief, which writes files and prints."""
     return local_replicas(strategy).start == 0
 
 
 def has_other_workers(strategy: tf.distribute.Strategy) -> bool:
-    """Returns whether other processes take part."""
+    """Returns whether there are other worker processes."""
     return len(local_replicas(strategy)) < strategy.num_replicas_in_sync
 
 
@@ -154,27 +154,27 @@ def _sum_over_workers(strategy: tf.distribute.Strategy, numbers: Any) -> np.ndar
 
 
 def sum_over_workers(strategy: tf.distribute.Strategy, number: int) -> int:
-    """Returns the sum of an integer over all workers, once all have come here."""
+    """Returns the sum of an integer over all workers. Waits until all of them call it."""
     return int(_sum_over_workers(strategy, number))
 
 
 def barrier(strategy: tf.distribute.Strategy) -> None:
-    """Waits until all workers have come here."""
+    """Waits until all workers call it."""
     sum_over_workers(strategy, 0)
 
 
 def true_on_all_workers(strategy: tf.distribute.Strategy, flag: bool) -> bool:
-    """Returns whether a flag is true in all workers, once all have come here."""
+    """Returns whether a flag is true in all workers. Waits until all of them call it."""
     return sum_over_workers(strategy, not flag) == 0
 
 
 def gather_bytes(strategy: tf.distribute.Strategy, content: bytes, length: int) -> list[bytes]:
-    """Returns what each worker contributes, in their order, once all have come here.
+    """Returns the bytes of all workers, in worker order. Waits until all of them call it.
 
     Args:
         strategy: the `tf.distribute.Strategy`.
-        content: this worker's bytes. Those beyond `length`, and zeros at the end, are dropped.
-        length: the same number in all workers: tensors of different sizes would make them wait for each other forever.
+        content: the bytes of this worker. Bytes beyond `length` and trailing zeros are dropped.
+        length: the same number in all workers: with tensors of different sizes they would wait for each other forever.
     """
     local, replicas = local_replicas(strategy), strategy.num_replicas_in_sync
     rows = np.zeros((replicas // len(local), length), np.int64)
@@ -183,29 +183,29 @@ def gather_bytes(strategy: tf.distribute.Strategy, content: bytes, length: int) 
 
 
 def rows_of(replica: Any, replicas: int, count: Any) -> tuple[Any, Any]:
-    """Returns the first row of a replica, and the first of the next, of a batch of `count`: even to one row.
+    """Returns the range of rows of a replica in a batch, as (first, one after the last). Sizes differ by at most one.
 
     Args:
-        replica: its number, an integer or an integer tensor.
-        replicas: how many there are.
-        count: how many rows there are.
+        replica: the index of the replica, an integer or an integer tensor.
+        replicas: the number of replicas.
+        count: the number of rows in the batch.
     """
     return replica * count // replicas, (replica + 1) * count // replicas
 
 
 def worker_rows(strategy: tf.distribute.Strategy, count: int) -> tuple[int, int]:
-    """Returns the first row of this process, and the first of the next, of a batch of `count`."""
+    """Returns the range of rows of this process in a batch of `count`, as (first, one after the last)."""
     local, replicas = local_replicas(strategy), strategy.num_replicas_in_sync
     return rows_of(local.start, replicas, count)[0], rows_of(local.stop, replicas, count)[0]
 
 
 def replica_rows(strategy: tf.distribute.Strategy, arrays: list[tf.Tensor], count: Any) -> list[tf.Tensor]:
-    """Cuts this replica's rows out of those of its process, on the CPU: only they go to the device.
+    """Returns this replica's rows out of those of its process. The slicing runs on the CPU to save device memory.
 
     Args:
-        strategy: the `tf.distribute.Strategy`, in whose replica context this is.
+        strategy: the `tf.distribute.Strategy`; this must be called in its replica context.
         arrays: tensors `[rows of this process, …]`.
-        count: how many rows the batch has in all processes, an integer or a tensor.
+        count: the number of rows of the batch in all processes, an integer or a tensor.
     """
     replicas = strategy.num_replicas_in_sync
     if replicas == 1:
@@ -219,14 +219,14 @@ def replica_rows(strategy: tf.distribute.Strategy, arrays: list[tf.Tensor], coun
 
 @contextlib.contextmanager
 def lost_workers_as_user_error(strategy: tf.distribute.Strategy) -> Iterator[None]:
-    """Turns what TensorFlow raises after another worker has died into a UserError."""
+    """Turns the errors that TensorFlow raises after another worker has died into a UserError."""
     try:
         yield
     except tf.errors.OpError as error:
         lost = isinstance(error, tf.errors.UnavailableError | tf.errors.AbortedError | tf.errors.DeadlineExceededError)
         if not has_other_workers(strategy) or not (lost or "ollective" in str(error)):
             raise
-        # After a long list of Python's lines.
+        # The reason comes after a long Python traceback.
         reason = " ".join(str(error).rsplit("aborted by:")[-1].split("\n")[0].split())[:200]
         raise UserError(
             f"All workers must run until the end. One of them has ended or cannot be reached ({reason}). Run the same "

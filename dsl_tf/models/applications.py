@@ -5,7 +5,7 @@ import os
 
 import keras
 
-# Constructors have names like classes; the modules beside them are in lower case.
+# Constructors are named like classes; the modules are in lower case.
 APPLICATIONS = tuple(name for name in dir(keras.applications) if name[0].isupper())
 
 
@@ -33,21 +33,21 @@ def application(
     if weights is not None:
         weights = os.fspath(weights)
         if weights != "imagenet" and not os.path.isfile(weights):
-            raise ValueError(f"`weights` must be 'imagenet' or a file. Received: {weights!r}, which is no file")
+            raise ValueError(f"`weights` must be 'imagenet' or a file. Received: {weights!r}, which is not a file")
     try:
         network = build(include_top=False, weights=None, input_shape=tuple(input_shape))
     except ValueError as error:
         raise ValueError(f"{name} does not take images of shape {input_shape}: {_line(error)}") from None
     if weights is not None:
-        # Once more, since only a network that can be built tells an error of the weights from one of the shape.
+        # Built a second time: this separates an error in the weights from an error in the shape.
         try:
             network = build(include_top=False, weights=weights, input_shape=tuple(input_shape))
-        # Broken downloads and files of other weights make Keras raise nearly any kind of error.
+        # For a broken download or a file of other weights, Keras may raise almost any exception.
         except Exception as error:
             raise ValueError(f"`weights`={weights!r} cannot be loaded into {name}: {_line(error)}") from None
     module = importlib.import_module(f"keras.applications.{build.__module__.rpartition('.')[2]}")
     inputs = keras.Input(input_shape, name="images")
-    # Each network expects its own range of values, counted from 0..255.
+    # The preprocessing of each network starts from values 0..255.
     pixels = keras.layers.Rescaling(127.5, offset=127.5, dtype="float32", name="pixels")(inputs)
     features = network(module.preprocess_input(pixels))
     features = keras.layers.GlobalAveragePooling2D(dtype="float32", name="features")(features)

@@ -14,10 +14,10 @@ class FixedSubspaceClassifier(keras.layers.Layer):
     Args:
         classes: C, the number of classes.
         kind: `"random"` for a random orthonormal basis R_C, `"axis"` for I_C, the first C axes.
-        seed: makes the random basis.
+        seed: the seed of the random basis.
 
     Raises:
-        ValueError: for another kind, or on building if the features have fewer than C dimensions.
+        ValueError: if `kind` is unknown or, when the layer is built, if the features have fewer than C dimensions.
     """
 
     def __init__(self, classes: int, kind: str = "random", seed: int = 0, **kwargs: Any) -> None:
@@ -38,7 +38,7 @@ class FixedSubspaceClassifier(keras.layers.Layer):
         basis = np.eye(d, self.classes)
         if self.kind == "random":
             basis = np.linalg.qr(np.random.default_rng(self.seed).standard_normal((d, self.classes)))[0]
-        # Without autocasting: half precision would tilt the basis and round the logits.
+        # No autocasting: half precision would change the basis and round the logits.
         self.basis = self.add_weight(
             shape=(d, self.classes), initializer="zeros", trainable=False, autocast=False, dtype="float32", name="basis"
         )

@@ -1,16 +1,16 @@
-"""Convolution whose weights learn faster on CPUs in bfloat16."""
+"""A convolution with a faster gradient of its kernel in bfloat16 on CPUs."""
 
 from collections.abc import Callable, Sequence
 
 import keras
 import tensorflow as tf
 
-# Rows × columns of the output. Measured with kernels of 3×3: half the time at 4×4 and 5×5, none saved from 16×16 on.
+# Rows × columns of the output. Measured with 3×3 kernels: half the time at 4×4 and 5×5, no gain from 16×16 on.
 _SMALL = 100
 
 
 def _kernel_gradient(x: tf.Tensor, kernel_shape: Sequence[int], upstream: tf.Tensor) -> tf.Tensor:
-    """The gradient of a "same" convolution's kernel `[i, j, c, k]`, one matrix product for each of its i·j offsets."""
+    """Computes the gradient of the kernel `[i, j, c, k]` of a "same" convolution by one matrix product per offset."""
     rows, columns, channels, filters = kernel_shape
     height, width = x.shape[1:3]
     # TensorFlow's "same" puts the odd pixel of an even kernel after the image.
@@ -29,7 +29,7 @@ def _kernel_gradient(x: tf.Tensor, kernel_shape: Sequence[int], upstream: tf.Ten
 
 @tf.custom_gradient
 def _convolution(x: tf.Tensor, kernel: tf.Tensor) -> tuple[tf.Tensor, Callable]:
-    """A "same" convolution of stride 1 whose kernel's gradient is `_kernel_gradient`."""
+    """Computes a "same" convolution of stride 1, with `_kernel_gradient` as the gradient of its kernel."""
 
     def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         input_gradient = tf.nn.conv2d_transpose(upstream, kernel, tf.shape(x), strides=1, padding="SAME")
@@ -42,9 +42,9 @@ def _convolution(x: tf.Tensor, kernel: tf.Tensor) -> tuple[tf.Tensor, Callable]:
 class Convolution2D(keras.layers.Conv2D):
     """`keras.layers.Conv2D` with a faster gradient for the small maps at the end of a network.
 
-    In bfloat16 on CPUs, TensorFlow's gradient of the kernel reaches half the speed of its matrix products where maps
-    are a few pixels wide. There the same sums are computed as such products; elsewhere this is the Keras layer.
-    Weights, their names, arguments and results are those of the Keras layer.
+    In bfloat16 on CPUs, TensorFlow computes the gradient of the kernel at half the speed of its matrix products if maps
+    are a few pixels wide. In this case the layer uses matrix products; otherwise it is the Keras layer. Arguments,
+    weights, their names and results are those of the Keras layer.
     """
 
     def convolution_op(self, inputs: tf.Tensor, kernel: tf.Tensor | keras.Variable) -> tf.Tensor:

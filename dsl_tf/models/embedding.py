@@ -7,12 +7,12 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-# What Keras would compare with the labels are the features, not the logits.
+# Keras would compare the labels with the features instead of the logits.
 _ACCURACIES = ("acc", "accuracy", "categorical_accuracy", "sparse_categorical_accuracy")
 
 
 class _Refresh(keras.callbacks.Callback):
-    """Lets the model decompose W between steps; in a graph the decomposition would run in every step."""
+    """Decomposes W between steps; within the graph, the decomposition would run in every step."""
 
     def on_train_batch_begin(self, batch: int, logs: dict | None = None) -> None:
         self.model.refresh_spectrum()
@@ -22,10 +22,10 @@ class _Refresh(keras.callbacks.Callback):
 class EmbeddingModel(keras.Model):
     """A backbone with the linear classifier that an integrated loss needs: images in, features out.
 
-    `DirectSumLoss` and its relatives read the classifier's W and b themselves. A plain Keras model does not know of
-    them and leaves them as they are; this one owns the classifier, so `fit` trains backbone, W and b together. `fit`
+    Integrated losses such as `DirectSumLoss` read the classifier's W and b themselves. A plain Keras model does not
+    contain the classifier and would not train it; this model does, so `fit` trains backbone, W and b together. `fit`
     logs each term of the loss (`classification_loss`, `metric_loss`) and the classification `accuracy`, and decomposes
-    W every `interval` steps for a spectral sum. Callbacks that monitor one of these need its direction, such as
+    W every `interval` steps for a spectral sum. Callbacks that monitor one of these need a direction, such as
     `EarlyStopping("val_accuracy", mode="max")`. `predict` returns features; `save` and `keras.models.load_model` keep
     weights, loss and optimizer.
 
@@ -38,7 +38,7 @@ class EmbeddingModel(keras.Model):
     Args:
         backbone: a built `keras.Model` from images to features `[n, d]`.
         classifier: a layer with a `kernel [d, C]` and a `bias [C]` or None, such as `keras.layers.Dense(C)`. It is
-            built here if it is not built yet.
+            built here if necessary.
         **kwargs: arguments of `keras.Model`, such as `name`.
 
     Attributes:
@@ -47,7 +47,7 @@ class EmbeddingModel(keras.Model):
 
     Raises:
         ValueError: if the backbone is not built or does not return features `[n, d]`, or the classifier has no kernel
-            of d rows.
+            with d rows.
     """
 
     def __init__(self, backbone: keras.Model, classifier: keras.layers.Layer, **kwargs: Any):
@@ -70,12 +70,12 @@ class EmbeddingModel(keras.Model):
         self._terms = {name: keras.metrics.Mean(f"{name}_loss") for name in ("classification", "metric")}
         self._accuracy = keras.metrics.SparseCategoricalAccuracy("accuracy")
         self._logged: tuple[str, ...] = ()
-        # How many intervals had begun when W was last decomposed for a spectral sum.
+        # For a spectral sum: how many intervals had begun when W was last decomposed.
         self._interval_begun = -1
         self.build(backbone.input_shape)
 
     def build(self, input_shape: Any) -> None:
-        """Does nothing: backbone and classifier are built."""
+        """Does nothing, because backbone and classifier are built already."""
         self.built = True
 
     def call(self, images: tf.Tensor, training: bool | None = None) -> tf.Tensor:
@@ -93,11 +93,11 @@ class EmbeddingModel(keras.Model):
             optimizer: a Keras optimizer or its name.
             loss: a function of labels and features: an integrated loss of `dsl_tf.losses` made with this model's
                 `classifier`, a metric loss, or any loss on features.
-            metrics: Keras metrics of labels and features. The classification accuracy is logged without being asked.
+            metrics: Keras metrics of labels and features. The classification accuracy is always logged.
             **kwargs: other arguments of `keras.Model.compile`.
 
         Raises:
-            ValueError: if the loss reads another classifier than this model's, or `metrics` names an accuracy.
+            ValueError: if the loss does not use this model's classifier, or `metrics` names an accuracy.
         """
         classifier = getattr(loss, "classifier", self.classifier)
         if classifier is not self.classifier:
@@ -109,19 +109,19 @@ class EmbeddingModel(keras.Model):
         wrong = [name for name in metrics or () if isinstance(name, str) and name in _ACCURACIES]
         if wrong:
             raise ValueError(
-                f"`metrics` are measured on features, not on logits. Received: {wrong[0]!r}. Leave it out: the "
+                f"`metrics` are measured on features, not on logits. Received: {wrong[0]!r}. Omit it: the "
                 "classification accuracy is logged as 'accuracy' for every loss with a classifier"
             )
         self._logged, self._interval_begun = (), -1
         if hasattr(loss, "reduced_terms"):
-            # A metric loss alone has no classification term; a sum may have no metric term.
+            # A metric loss has no classification term, and a sum may have no metric term.
             without = {"classification"} if not hasattr(loss, "classifier") else set()
             without |= {"metric"} if getattr(loss, "metric", "given") is None else set()
             self._logged = tuple(name for name in self._terms if name not in without)
         super().compile(optimizer, loss, metrics=metrics, **kwargs)
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
-        """Compiles a loaded model: the loss gets this model's classifier in place of its copy."""
+        """Compiles a loaded model: the loss gets this model's classifier instead of a copy."""
         config = keras.saving.deserialize_keras_object(config)
         loss: Any = config.get("loss")
         if hasattr(loss, "classifier"):
@@ -130,7 +130,7 @@ class EmbeddingModel(keras.Model):
         self.optimizer.build(self.trainable_variables)
 
     def _loss_variables(self) -> list[keras.Variable]:
-        """Returns the weights that the loss itself learns, such as proxies of classes."""
+        """Returns the weights that the loss itself learns, such as class proxies."""
         return list(getattr(getattr(self, "loss", None), "trainable_variables", ()))
 
     @property
@@ -160,11 +160,11 @@ class EmbeddingModel(keras.Model):
         sample_weight: Any = None,
         training: bool = True,
     ) -> tf.Tensor:
-        """Returns the loss of a batch and keeps its terms for the log."""
+        """Returns the loss of a batch and records its terms for the log."""
         if not self._logged:
             return super().compute_loss(x, y, y_pred, sample_weight, training)
         terms = self.loss.reduced_terms(y, y_pred, sample_weight)
-        # In a replica a term is its share of the global batch's; the mean over replicas must be the batch's.
+        # In a replica, a term is a share of the global batch's term. Keras logs the mean over replicas.
         replicas = tf.distribute.get_strategy().num_replicas_in_sync
         rows = tf.shape(y_pred)[0]
         for name, term in terms.items():
@@ -180,20 +180,20 @@ class EmbeddingModel(keras.Model):
         return super().fit(*args, callbacks=callbacks, **kwargs)
 
     def _held_projection(self) -> tf.Variable | None:
-        """Returns what a spectral sum keeps between decompositions of W, or None if it keeps nothing."""
+        """Returns the projection that a spectral sum keeps between decompositions of W, or None."""
         return getattr(getattr(self, "loss", None), "projection", None)
 
     def refresh_spectrum(self) -> None:
-        """Decomposes W for a spectral sum if a new interval of steps has begun; `fit` calls it between steps."""
+        """Decomposes W for a spectral sum if a new interval of steps has begun. `fit` calls this between steps."""
         if self._held_projection() is not None:
-            # With `steps_per_execution` this is not called before every step, so a multiple may be passed over.
+            # With `steps_per_execution`, this is not called before every step and may skip a multiple of the interval.
             begun = int(self.optimizer.iterations.numpy()) // self.loss.interval
             if begun != self._interval_begun:
                 self.loss.refresh()
                 self._interval_begun = begun
 
     def save_own_variables(self, store: Any) -> None:
-        """Saves the loss's own weights, and what a spectral sum keeps between decompositions."""
+        """Saves the loss's own weights and the projection of a spectral sum."""
         for index, variable in enumerate(self._loss_variables()):
             store[f"loss_{index}"] = variable.numpy()
         projection = self._held_projection()
@@ -234,7 +234,7 @@ def _feature_dimension(backbone: keras.Model) -> int:
         )
     try:
         shape = backbone.output_shape
-    # What Keras raises for a model that was never called.
+    # Keras raises these for a model that was never called.
     except (AttributeError, ValueError, TypeError):
         shape = None
     if not isinstance(shape, tuple) or len(shape) != 2 or not isinstance(shape[1], int):

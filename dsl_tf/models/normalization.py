@@ -11,16 +11,16 @@ import tensorflow as tf
 class FusedBatchNormalization(keras.layers.BatchNormalization):
     """`keras.layers.BatchNormalization` of images `[n, h, w, c]`, computed by TensorFlow's fused kernel.
 
-    Keras 3 normalises half-precision activations in float32, one elementwise operation after the other; the fused
-    kernel reads them once and keeps only the statistics in float32. Weights, their names and values, arguments and
-    results are those of the Keras layer, over the last axis. With `synchronized=True` the statistics are those of the
-    images of all replicas of a `tf.distribute` strategy.
+    Keras 3 normalises half-precision activations in float32 by several elementwise operations; the fused kernel reads
+    them once and keeps only the statistics in float32. Arguments, weights, names and results are those of the Keras
+    layer. With `synchronized=True`, the statistics are computed over the images of all replicas of a
+    `tf.distribute` strategy.
     """
 
     def call(self, inputs: tf.Tensor, training: bool | None = None, mask: tf.Tensor | None = None) -> tf.Tensor:
         """Returns normalised activations in the layer's compute dtype."""
         images = inputs.shape.rank == 4 and self.axis in (-1, 3) and mask is None
-        # The kernel keeps statistics in float32, whatever the activations are, and does not renormalise.
+        # The kernel keeps statistics in float32 for any dtype of activations, and does not renormalise.
         if not images or self.variable_dtype != "float32" or getattr(self, "renorm", False):
             return super().call(inputs, training=training, mask=mask)
         inputs = tf.cast(inputs, self.compute_dtype)
@@ -41,7 +41,7 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
             for moving, batch in ((self.moving_mean, mean), (self.moving_variance, variance)):
                 moving.assign(moving * self.momentum + batch * (1 - self.momentum))
             return outputs
-        # An averaging factor of 1 asks for the batch's own statistics, and ignores `mean` and `variance`.
+        # An averaging factor of 1 returns the statistics of the batch and ignores `mean` and `variance`.
         outputs = tf.raw_ops.FusedBatchNormV3(
             **arguments, mean=zeros, variance=zeros, exponential_avg_factor=1.0, is_training=True
         )
@@ -67,7 +67,8 @@ def _synchronized(
 
     @tf.custom_gradient
     def normalized(x: tf.Tensor, scale: tf.Tensor, offset: tf.Tensor) -> tuple[tuple[tf.Tensor, ...], Callable]:
-        # Of float32 moments float64 holds the squares whole: the difference below loses nothing, at one exchange.
+        # float64 represents the squares of float32 moments exactly, so one exchange suffices: the difference of sums
+        # below loses no precision.
         moments = [tf.cast(moment, tf.float64) for moment in tf.nn.moments(tf.cast(x, tf.float32), [0, 1, 2])]
         count = tf.fill(tf.shape(moments[0]), tf.cast(tf.size(x) // tf.shape(x)[-1], tf.float64))
         sums = over_replicas(count, count * moments[0], count * (moments[1] + moments[0] ** 2))
@@ -85,7 +86,7 @@ def _synchronized(
             to_scale, to_offset = tf.reduce_sum(upstream * standard, [0, 1, 2]), tf.reduce_sum(upstream, [0, 1, 2])
             through_scale, through_offset = over_replicas(to_scale, to_offset)
             to_inputs = upstream - (through_offset + standard * through_scale) / total
-            # The optimizer adds up the replicas' gradients of the weights.
+            # The optimizer sums the gradients of the weights over replicas.
             return tf.cast(scale * deviation * to_inputs, x.dtype), to_scale, to_offset
 
         return (outputs, mean, variance), gradient
@@ -94,11 +95,11 @@ def _synchronized(
 
 
 def with_fused_normalization(model: keras.Model, synchronized: bool = False) -> keras.Model:
-    """Copies a model, under the strategy in whose scope this is called, with fused batch normalisation.
+    """Copies a model with fused batch normalisation, under the current `tf.distribute` strategy.
 
     Args:
-        model: a functional or sequential `keras.Model`, which may hold others.
-        synchronized: whether the copy takes its statistics over the images of all replicas.
+        model: a functional or sequential `keras.Model`, which may contain other models.
+        synchronized: whether the copy computes its statistics over the images of all replicas.
 
     Returns:
         A model with the same layers, names and weights.

@@ -1,4 +1,4 @@
-"""ResNet-12, the backbone of the few-shot literature, in its two forms.
+"""The two variants of ResNet-12, the usual backbone of the few-shot literature.
 
 `resnet12` follows Lee et al., "Meta-learning with differentiable convex optimization", CVPR 2019 (the paper's [21]),
 without DropBlock; `resnet12_basic` follows Laenen and Bertinetto, NeurIPS 2021 (the paper's [20]).
@@ -18,7 +18,7 @@ _BLOCKS = 4
 def _convolution(
     x: keras.KerasTensor, filters: int, kernel_size: int, name: str, strides: int = 1
 ) -> keras.KerasTensor:
-    """A convolution and its batch normalisation."""
+    """Applies a convolution and batch normalisation."""
     x = Convolution2D(
         filters,
         kernel_size,
@@ -33,7 +33,7 @@ def _convolution(
 
 def _check(input_shape: tuple[int, int, int], filters: Sequence[int], smallest: int) -> None:
     if len(filters) != _BLOCKS or min(filters) < 1:
-        raise ValueError(f"`filters` must be {_BLOCKS} positive widths, one for each block. Received: {filters}")
+        raise ValueError(f"`filters` must be {_BLOCKS} positive widths, one per block. Received: {filters}")
     if len(input_shape) != 3 or min(input_shape[:2]) < smallest:
         raise ValueError(
             f"`input_shape` must be (height, width, channels) of at least {smallest}×{smallest} pixels. "
@@ -49,11 +49,11 @@ def resnet12(input_shape: tuple[int, int, int], filters: Sequence[int] = (64, 16
         filters: the width of each block; the last is d, the number of features.
 
     Returns:
-        A `keras.Model` from images `[n, height, width, channels]` to float32 features `[n, d]`. Layers follow the
-        dtype policy in force.
+        A `keras.Model` from images `[n, height, width, channels]` to float32 features `[n, d]`. Layers use the
+        current dtype policy.
 
     Raises:
-        ValueError: for another number of blocks or too small an image.
+        ValueError: if there are not four widths, or the images are too small.
     """
     _check(input_shape, filters, smallest=2**_BLOCKS)
     x = inputs = keras.Input(input_shape, name="images")
@@ -65,7 +65,7 @@ def resnet12(input_shape: tuple[int, int, int], filters: Sequence[int] = (64, 16
             x = layers.LeakyReLU(negative_slope=0.1, name=f"{name}_{index}_activation")(x)
         x = _convolution(x, width, 3, f"{name}_3")
         x = layers.Add(name=f"{name}_add")([x, shortcut])
-        # The activation is monotone, so pooling first gives the same values at a quarter of the work.
+        # The activation is monotone, so pooling first gives the same values at a quarter of the cost.
         x = layers.MaxPooling2D(2, name=f"{name}_pooling")(x)
         x = layers.LeakyReLU(negative_slope=0.1, name=f"{name}_activation")(x)
     features = layers.GlobalAveragePooling2D(dtype="float32", name="features")(x)
@@ -77,14 +77,15 @@ def resnet12_basic(input_shape: tuple[int, int, int], filters: Sequence[int] = (
 
     Args:
         input_shape: (height, width, channels), at least 8×8 pixels.
-        filters: the width of each of the four stages; the stem has the first, and the last is d.
+        filters: the width of each of the four stages. The stem has the first width; the last is d, the number of
+            features.
 
     Returns:
-        A `keras.Model` from images `[n, height, width, channels]` to float32 features `[n, d]`. Layers follow the
-        dtype policy in force.
+        A `keras.Model` from images `[n, height, width, channels]` to float32 features `[n, d]`. Layers use the
+        current dtype policy.
 
     Raises:
-        ValueError: for another number of stages or too small an image.
+        ValueError: if there are not four widths, or the images are too small.
     """
     _check(input_shape, filters, smallest=8)
     inputs = keras.Input(input_shape, name="images")
