@@ -35,6 +35,8 @@ def cached_features(
 ) -> np.ndarray:
     """Reads the features of a split from a cache, or computes them and adds them to it.
 
+    An entry that is damaged, whose checksum is wrong, is computed again and replaced.
+
     Args:
         folder: the cache's folder; where it cannot be written, nothing is kept.
         model_fingerprint: digits that stand for the model, as of `files_fingerprint`.
@@ -57,10 +59,18 @@ def cached_features(
     return features
 
 
+def _checksum(features: np.ndarray) -> bytes:
+    return hashlib.sha256(repr(features.shape).encode() + features.tobytes()).digest()
+
+
 def _read(path: pathlib.Path, count: int) -> np.ndarray | None:
     try:
         check_regular(path)
-        features = np.load(path, allow_pickle=False)
+        with open(path, "rb") as file:
+            features = np.load(file, allow_pickle=False)
+            checksum = file.read()
+        if checksum != _checksum(features):
+            return None
         if features.dtype == np.float32 and features.ndim == 2 and len(features) == count:
             return features
     # Damaged files make NumPy raise nearly any kind of error.
@@ -72,5 +82,7 @@ def _read(path: pathlib.Path, count: int) -> np.ndarray | None:
 def _write(path: pathlib.Path, features: np.ndarray) -> None:
     with contextlib.suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as beside:
-            np.save(beside, features)
+        with replacing(path) as beside, open(beside, "wb") as file:
+            np.save(file, features)
+            # NumPy reads the array alone; what follows is ours.
+            file.write(_checksum(features))

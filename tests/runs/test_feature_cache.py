@@ -53,12 +53,21 @@ def test_another_model_or_other_images_are_another_entry(tmp_path, compute):
     assert compute.calls == 6
 
 
-@pytest.mark.parametrize("damage", [b"", b"no array", "cut", "other", "objects"])
+@pytest.mark.parametrize("damage", [b"", b"no array", "cut", "other", "objects", "bit", "more", "unchecked"])
 def test_a_damaged_entry_is_computed_anew(tmp_path, compute, damage):
     cached_features(tmp_path, "model", split(), compute)
     (path,) = tmp_path.iterdir()
     if damage == "cut":
         path.write_bytes(path.read_bytes()[:-3])
+    elif damage == "bit":
+        content = bytearray(path.read_bytes())
+        # Within the array: 128 bytes of header come first, 32 of checksum last.
+        content[140] ^= 1
+        path.write_bytes(content)
+    elif damage == "more":
+        path.write_bytes(path.read_bytes() + b"0")
+    elif damage == "unchecked":
+        np.save(path, np.zeros((6, 3), np.float32))
     elif damage == "other":
         np.save(path, np.zeros((2, 3), np.float32))
     elif damage == "objects":
