@@ -3,11 +3,15 @@
 import hashlib
 
 import numpy as np
+import numpy.typing as npt
 
 from dsl_tf.errors import UserError
 
+# Indices of all episodes together: an array of them takes 1 GiB, and drawing them about five times that.
+_MOST_INDICES = 2**27
 
-def _check(counts, ways, shots, queries):
+
+def _check(counts: np.ndarray, ways: int, shots: int, queries: int) -> None:
     need = shots + queries
     enough = np.sort(counts)[::-1]
     usable = int((counts >= need).sum())
@@ -25,7 +29,7 @@ def _check(counts, ways, shots, queries):
     )
 
 
-def _draw_without_replacement(random, sizes, count):
+def _draw_without_replacement(random: np.random.Generator, sizes: np.ndarray, count: int) -> np.ndarray:
     """Draws `count` different integers below each of `sizes [m]` in random order, int64 `[m, count]`.
 
     These are the first steps of a Fisher–Yates shuffle, for all rows at once. The shuffled array itself is never
@@ -35,7 +39,7 @@ def _draw_without_replacement(random, sizes, count):
     moved = np.empty_like(drawn)
     positions = np.empty_like(drawn)
 
-    def value_at(position, step):
+    def value_at(position: np.ndarray | np.int64, step: int) -> np.ndarray:
         value = np.broadcast_to(position, sizes.shape).copy()
         for earlier in range(step):
             np.copyto(value, moved[earlier], where=positions[earlier] == position)
@@ -51,7 +55,7 @@ def _draw_without_replacement(random, sizes, count):
 
 
 def sample_episodes(
-    labels: np.ndarray, ways: int, shots: int, queries: int, episodes: int, seed: int
+    labels: npt.ArrayLike, ways: int, shots: int, queries: int, episodes: int, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Samples episodes, the same ones for the same labels, sizes and seed.
 
@@ -70,7 +74,8 @@ def sample_episodes(
         `[E, ways, queries]`. No class and no image occurs twice in an episode.
 
     Raises:
-        UserError: if the labels do not hold enough classes or images; it says the largest possible.
+        UserError: if the labels do not hold enough classes or images, or the episodes do not fit into memory; it says
+            the largest possible.
     """
     labels = np.asarray(labels)
     order = np.argsort(labels, kind="stable")
@@ -79,6 +84,12 @@ def sample_episodes(
         if value < 1:
             raise UserError(f"`{name}` of an episode must be at least 1. Received: {value}.")
     _check(counts, ways, shots, queries)
+    most = _MOST_INDICES // (ways * (shots + queries))
+    if episodes > most:
+        raise UserError(
+            f"`episodes` must be at most {most} for {ways} ways of {shots} support and {queries} query images, or they "
+            f"would not fit into memory. Received: {episodes}."
+        )
     usable = counts >= shots + queries
     starts, counts = starts[usable], counts[usable]
     random = np.random.default_rng(seed)

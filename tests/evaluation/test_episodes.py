@@ -211,6 +211,12 @@ def test_less_than_one_is_an_error(name, value):
         sample_episodes(shuffled_labels([5, 5, 5]), **arguments, seed=0)
 
 
+def test_more_episodes_than_memory_holds_are_an_error():
+    labels = shuffled_labels([20] * 8)
+    with pytest.raises(UserError, match="`episodes` must be at most 1677721 for 5 ways.*Received: 100000000"):
+        sample_episodes(labels, 5, 1, 15, 100_000_000, seed=0)
+
+
 def test_the_fingerprint_is_that_of_the_episodes_and_their_labels():
     labels = np.repeat(np.arange(6), 8)
     support, query = sample_episodes(labels, 3, 2, 4, 20, seed=0)
