@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import tensorflow as tf
 
 from dsl_tf import distribution
@@ -14,8 +15,9 @@ from dsl_tf.errors import UserError
 from dsl_tf.evaluation.episodes import episodes_fingerprint, sample_episodes
 from dsl_tf.evaluation.laplacian_shot import DEFAULT_LAM, laplacian_shot
 from dsl_tf.evaluation.nearest_centroid import nearest_centroid
+from dsl_tf.evaluation.numbers import check_finite, check_visible, computing_dtype
 from dsl_tf.evaluation.precision import true_float32
-from dsl_tf.evaluation.transforms import transform_features
+from dsl_tf.evaluation.transforms import FEATURE_TRANSFORMS, transform_features
 
 CLASSIFIERS = {"nearest_centroid": nearest_centroid, "laplacian_shot": laplacian_shot}
 
@@ -27,10 +29,16 @@ _CHUNK_BYTES = {"CPU": 2**25, "GPU": 2**26}
 
 
 @tf.function(reduce_retracing=True)
-def _classify(classifier, features, support, query, options):
+def _classify(
+    classifier: Callable[..., tf.Tensor],
+    features: tf.Tensor,
+    support: tf.Tensor,
+    query: tf.Tensor,
+    options: dict[str, tf.Tensor],
+) -> tf.Tensor:
     """Classifies chunks of episodes, support `[chunks, episodes, N, K]` and query `[chunks, episodes, M]`."""
 
-    def chunk_predictions(chunk):
+    def chunk_predictions(chunk: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
         support, query = chunk
         return classifier(tf.gather(features, support), tf.gather(features, query), **options)
 
@@ -41,10 +49,17 @@ def _classify(classifier, features, support, query, options):
 
 
 @tf.function(reduce_retracing=True)
-def _classify_on_replicas(classifier, features, support, query, options, chunks):
+def _classify_on_replicas(
+    classifier: Callable[..., tf.Tensor],
+    features: tf.Tensor,
+    support: tf.Tensor,
+    query: tf.Tensor,
+    options: dict[str, tf.Tensor],
+    chunks: tf.Tensor,
+) -> tf.Tensor:
     strategy = tf.distribute.get_strategy()
 
-    def classify(support, query):
+    def classify(support: tf.Tensor, query: tf.Tensor) -> tf.Tensor:
         support, query = distribution.replica_rows(strategy, [support, query], chunks)
         # 64 bits: on GPUs TensorFlow keeps smaller integers in the host's memory, where nothing is exchanged.
         return tf.cast(_classify(classifier, features, support, query, options), tf.int64)
@@ -52,9 +67,39 @@ def _classify_on_replicas(classifier, features, support, query, options, chunks)
     return tf.cast(strategy.gather(strategy.run(classify, args=(support, query)), axis=0), tf.int32)
 
 
+def _checked(
+    features: npt.ArrayLike, support: npt.ArrayLike, query: npt.ArrayLike, classifier: Callable[..., tf.Tensor]
+) -> tuple[tf.Tensor, np.ndarray, np.ndarray]:
+    """Returns the features in the dtype to compute in, and the indices, or raises as `episode_predictions` does."""
+    features = np.asarray(features)
+    support, query = np.asarray(support), np.asarray(query)
+    if features.ndim != 2 or support.ndim != 3 or query.ndim != 3 or support.shape[:2] != query.shape[:2]:
+        raise UserError(
+            "Expected features [n, d], support [episodes, ways, shots] and query [episodes, ways, queries]. "
+            f"Received: features {features.shape}, support {support.shape}, query {query.shape}."
+        )
+    for name, indices in (("support", support), ("query", query)):
+        if indices.size and not 0 <= indices.min() <= indices.max() < len(features):
+            raise UserError(
+                f"`{name}` must be indices of the {len(features)} features. "
+                f"Received: {indices.min()} to {indices.max()}."
+            )
+    if classifier is laplacian_shot:
+        check_visible(features=features)
+    dtype = computing_dtype(features=features)
+    # Classifiers turn other dtypes into float32 themselves.
+    if dtype == np.float64 or features.dtype == np.float64:
+        features = features.astype(dtype, copy=False)
+    return tf.convert_to_tensor(features), support, query
+
+
 @true_float32()
 def episode_predictions(
-    features: np.ndarray, support: np.ndarray, query: np.ndarray, classifier: Callable[..., tf.Tensor], **options: float
+    features: npt.ArrayLike,
+    support: npt.ArrayLike,
+    query: npt.ArrayLike,
+    classifier: Callable[..., tf.Tensor],
+    **options: float,
 ) -> np.ndarray:
     """Classifies the queries of episodes.
 
@@ -71,9 +116,13 @@ def episode_predictions(
 
     Returns:
         The way index of each query, int32 `[E, N, Q]`.
+
+    Raises:
+        UserError: if the features are no finite numbers `[n, d]`, the indices do not match each other or the features,
+            or features are too small for LaplacianShot.
     """
+    vectors, support, query = _checked(features, support, query, classifier)
     episodes, ways, queries = query.shape
-    vectors = tf.convert_to_tensor(features)
     vector_bytes = vectors.shape[1] * vectors.dtype.size
     device = "GPU" if tf.config.list_logical_devices("GPU") else "CPU"
     chunk = _CHUNK_BYTES[device] // (ways * (support.shape[2] + queries) * vector_bytes)
@@ -97,12 +146,13 @@ def episode_predictions(
     return tf.reshape(predictions, [-1, ways, queries])[:episodes].numpy()
 
 
-def episode_accuracies(predictions: np.ndarray) -> np.ndarray:
+def episode_accuracies(predictions: npt.ArrayLike) -> np.ndarray:
     """Returns each episode's share of queries classified as their own way, float64 `[E]`, from `[E, N, Q]`."""
+    predictions = np.asarray(predictions)
     return (predictions == np.arange(predictions.shape[1])[:, None]).mean(axis=(1, 2))
 
 
-def class_accuracies(labels: np.ndarray, query: np.ndarray, predictions: np.ndarray) -> np.ndarray:
+def class_accuracies(labels: npt.ArrayLike, query: npt.ArrayLike, predictions: npt.ArrayLike) -> np.ndarray:
     """Measures the accuracy on each class.
 
     Args:
@@ -113,15 +163,17 @@ def class_accuracies(labels: np.ndarray, query: np.ndarray, predictions: np.ndar
     Returns:
         The share of each class's queries classified as their own way, float64 `[C]`; NaN if it has none.
     """
+    labels, query, predictions = np.asarray(labels), np.asarray(query), np.asarray(predictions)
     right = predictions == np.arange(predictions.shape[1])[:, None]
-    true = np.asarray(labels)[query]
+    true = labels[query]
     queries = np.bincount(true.ravel(), minlength=labels.max() + 1)
     with np.errstate(invalid="ignore"):
         return np.bincount(true[right], minlength=len(queries)) / queries
 
 
-def mean_and_half_width(accuracies: np.ndarray) -> tuple[float, float]:
+def mean_and_half_width(accuracies: npt.ArrayLike) -> tuple[float, float]:
     """Returns the mean over episodes and its 95% confidence half-width, from `[E]` with E ≥ 2."""
+    accuracies = np.asarray(accuracies)
     return float(accuracies.mean()), float(1.96 * accuracies.std(ddof=1) / math.sqrt(len(accuracies)))
 
 
@@ -148,8 +200,9 @@ def choose_lams(
         A dict from `(feature_transform, shots)` to the λ with the highest accuracy; of equal ones the smallest.
 
     Raises:
-        UserError: if the labels hold too few classes or images.
+        UserError: if the labels hold too few classes or images, or features are not finite.
     """
+    _check_features(features, labels, mean)
     lams = {}
     for shot in shots:
         try:
@@ -166,6 +219,13 @@ def choose_lams(
             ]
             lams[kind, shot] = _LAMS[int(np.argmax(scores))]
     return lams
+
+
+def _check_features(features: npt.ArrayLike, labels: npt.ArrayLike, mean: npt.ArrayLike | None) -> None:
+    shape = np.shape(features)
+    if len(shape) != 2 or np.shape(labels) != shape[:1]:
+        raise UserError(f"Expected features [n, d] and labels [n]. Received: {shape}, {np.shape(labels)}.")
+    check_finite(features=features, **({} if mean is None else {"mean": mean}))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -194,7 +254,7 @@ def evaluate_episodes(
     episodes: int = 10_000,
     seed: int = 0,
     classifiers: Sequence[str] = ("nearest_centroid",),
-    feature_transforms: Sequence[str] = ("none", "l2", "cl2"),
+    feature_transforms: Sequence[str] | None = None,
     mean: np.ndarray | None = None,
     lams: dict[tuple[str, int], float] | None = None,
 ) -> Iterator[Outcome]:
@@ -210,7 +270,7 @@ def evaluate_episodes(
         episodes: E, at least 2.
         seed: makes the episodes.
         classifiers: names in `CLASSIFIERS`.
-        feature_transforms: names in `FEATURE_TRANSFORMS`.
+        feature_transforms: names in `FEATURE_TRANSFORMS`; if None, `"none"` and `"l2"`, and `"cl2"` if there is a mean.
         mean: the mean of the training features `[d]`, for the transform `"cl2"`.
         lams: LaplacianShot's λ by `(feature_transform, shots)`, as `choose_lams` returns them; `DEFAULT_LAM` if None.
 
@@ -218,13 +278,16 @@ def evaluate_episodes(
         An `Outcome` for each number of shots, classifier and feature transform.
 
     Raises:
-        UserError: for unknown names, or if the labels hold too few classes or images.
+        UserError: for unknown names, or if the labels hold too few classes or images, or features are not finite.
     """
     unknown = sorted(set(classifiers) - set(CLASSIFIERS))
     if unknown:
-        raise UserError(f"--classifiers must be among {', '.join(CLASSIFIERS)}. Received: {', '.join(unknown)}.")
+        raise UserError(f"`classifiers` must be among {', '.join(CLASSIFIERS)}. Received: {', '.join(unknown)}.")
     if episodes < 2:
         raise UserError(f"A confidence interval needs at least 2 episodes. Received: {episodes}.")
+    _check_features(features, labels, mean)
+    if feature_transforms is None:
+        feature_transforms = FEATURE_TRANSFORMS if mean is not None else ("none", "l2")
     transformed = {kind: transform_features(features, kind, mean) for kind in feature_transforms}
     for shot in shots:
         support, query = sample_episodes(labels, ways, shot, queries, episodes, seed)
@@ -263,6 +326,6 @@ def few_shot_accuracies(features: np.ndarray, labels: np.ndarray, split: str, **
         episodes_fingerprint, accuracy, half_width`, and `lam` for LaplacianShot; accuracies are fractions.
 
     Raises:
-        UserError: for unknown names, or if the labels hold too few classes or images.
+        UserError: for unknown names, or if the labels hold too few classes or images, or features are not finite.
     """
     return [outcome.entry for outcome in evaluate_episodes(features, labels, split, **options)]

@@ -1,9 +1,12 @@
 """Which classes few-shot classifiers take for which."""
 
 import numpy as np
+import numpy.typing as npt
 
 
-def _classes_of_queries(labels, query, predictions):
+def _classes_of_queries(
+    labels: np.ndarray, query: np.ndarray, predictions: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """Returns the true and the predicted class of each query, both `[E, N·Q]`.
 
     Raises:
@@ -19,7 +22,9 @@ def _classes_of_queries(labels, query, predictions):
     return np.repeat(way_classes, queries, axis=1), np.take_along_axis(way_classes, predictions, axis=1)
 
 
-def confusion(labels, support, query, predictions):
+def confusion(
+    labels: npt.ArrayLike, support: npt.ArrayLike, query: npt.ArrayLike, predictions: npt.ArrayLike
+) -> tuple[np.ndarray, np.ndarray]:
     """Counts over all episodes which classes were taken for which.
 
     Args:
@@ -48,7 +53,7 @@ def confusion(labels, support, query, predictions):
     return counts, query.shape[2] * np.bincount(meetings.ravel(), minlength=classes**2).reshape(shape)
 
 
-def confusion_rates(counts, chances):
+def confusion_rates(counts: npt.ArrayLike, chances: npt.ArrayLike) -> np.ndarray:
     """Returns the share of class i's queries taken for class j among those that could be, from `confusion`'s arrays.
 
     Args:
@@ -60,7 +65,7 @@ def confusion_rates(counts, chances):
     return np.divide(counts, chances, out=np.full(np.shape(counts), np.nan), where=np.asarray(chances) > 0)
 
 
-def most_confused(counts, chances, top=10):
+def most_confused(counts: npt.ArrayLike, chances: npt.ArrayLike, top: int = 10) -> list[tuple[int, int, float]]:
     """Finds the pairs of classes that are confused most often.
 
     Pairs are directed: i taken for j is another pair than j taken for i, as their examples are other images.
@@ -79,7 +84,14 @@ def most_confused(counts, chances, top=10):
     return [(int(i[pair]), int(j[pair]), float(rates[i[pair], j[pair]])) for pair in order]
 
 
-def wrong_queries(labels, query, predictions, true_class, predicted_class, limit):
+def wrong_queries(
+    labels: npt.ArrayLike,
+    query: npt.ArrayLike,
+    predictions: npt.ArrayLike,
+    true_class: int,
+    predicted_class: int,
+    limit: int,
+) -> np.ndarray:
     """Finds the images of a class that were most often taken for another one.
 
     Args:

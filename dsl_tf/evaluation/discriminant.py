@@ -3,6 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
+from dsl_tf.evaluation.numbers import check_finite
 from dsl_tf.losses.projections import spectral_projection
 
 
@@ -15,7 +16,11 @@ def discriminant_score(x: np.ndarray, y: np.ndarray) -> float:
 
     Returns:
         A float from 0 to 1; 0 if all features are the same.
+
+    Raises:
+        UserError: if features are not finite.
     """
+    check_finite(x=x)
     x = np.asarray(x, np.float64)
     # The mean of identical features need not be those features, rounded; their distance from the first one is 0.
     x = x - x[0]
@@ -37,7 +42,11 @@ def subspace_features(x: np.ndarray, W: np.ndarray | tf.Tensor) -> dict[str, np.
 
     Returns:
         `{"classifier_subspace": part, "complement": part}`, float64 `[n, d]`; their sum is x.
+
+    Raises:
+        UserError: if features or kernel are not finite.
     """
+    check_finite(x=x, W=W)
     x = np.asarray(x, np.float64)
     complement = spectral_projection(x, W, power=0.0).numpy()
     return {"classifier_subspace": x - complement, "complement": complement}
@@ -54,7 +63,11 @@ def subspace_scores(x: np.ndarray, y: np.ndarray, W: np.ndarray | tf.Tensor) -> 
     Returns:
         The scores `classifier_subspace` and `complement`, a dict; 0 for a part that holds nothing of the features, such
         as the complement if d ≤ C.
+
+    Raises:
+        UserError: if features or kernel are not finite.
     """
+    check_finite(x=x, W=W)
     x = np.asarray(x, np.float64)
     # What rounding leaves in an empty part would have a score of its own; features have float32's resolution.
     smallest = np.finfo(np.float32).eps ** 2 * (x**2).sum()

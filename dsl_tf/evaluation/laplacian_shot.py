@@ -10,17 +10,20 @@ import numpy as np
 import tensorflow as tf
 
 from dsl_tf.evaluation.nearest_centroid import as_episodes
+from dsl_tf.evaluation.numbers import check_visible
 from dsl_tf.evaluation.precision import true_float32
 
 # Sharpness of the softmax over cosines that weights a vector in the rectified prototypes.
 _COSINE_SCALE = 10.0
 # The energy has settled when it moves by less than this share, from the third update on.
 _SETTLED = 1e-6
+# A squared distance so much longer than the shortest has probability zero; sums of it stay in float32's range.
+_UNLIKELY = 1e30
 # λ if no validation classes are there to choose it.
 DEFAULT_LAM = 0.7
 
 
-def _rectified(means, support_gram, cross_gram, query_gram):
+def _rectified(means: tf.Tensor, support_gram: tf.Tensor, cross_gram: tf.Tensor, query_gram: tf.Tensor) -> tf.Tensor:
     """Shifts queries onto the support's mean and moves each prototype to the mean of the vectors most similar to it.
 
     Args:
@@ -76,7 +79,9 @@ def _rectified(means, support_gram, cross_gram, query_gram):
     return query_squares[:, :, None] + prototype_squares[:, None, :] - 2 * query_products
 
 
-def _distances_to_means(means, support_gram, cross_gram, query_gram):
+def _distances_to_means(
+    means: tf.Tensor, support_gram: tf.Tensor, cross_gram: tf.Tensor, query_gram: tf.Tensor
+) -> tf.Tensor:
     """Returns squared distances of the queries to the class means `[E, M, N]`; arguments as in `_rectified`."""
     products = tf.matmul(support_gram, means, transpose_b=True)
     prototype_squares = tf.reduce_sum(means * tf.linalg.matrix_transpose(products), axis=2)
@@ -84,16 +89,19 @@ def _distances_to_means(means, support_gram, cross_gram, query_gram):
     return tf.linalg.diag_part(query_gram)[:, :, None] + prototype_squares[:, None, :] - 2 * query_products
 
 
-def _neighbours(gram, count):
+def _neighbours(gram: tf.Tensor, count: tf.Tensor) -> tf.Tensor:
     """Returns where each query's nearest other queries stand in the flattened `[E · M]` queries, `[count, E · M]`."""
     squares = tf.linalg.diag_part(gram)
     episodes, queries = tf.unstack(tf.shape(squares))
+    lowest = tf.constant(-math.inf, gram.dtype)
     # Largest where −|q − q'|² / 2 is; the row's own |q|² does not change its order.
-    nearness = tf.linalg.set_diag(gram - squares[:, None, :] / 2, tf.fill(tf.shape(squares), -math.inf))
+    nearness = tf.linalg.set_diag(gram - squares[:, None, :] / 2, tf.fill(tf.shape(squares), lowest))
 
-    def take_nearest(step, nearness, taken):
+    def take_nearest(
+        step: tf.Tensor, nearness: tf.Tensor, taken: tf.TensorArray
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.TensorArray]:
         nearest = tf.argmax(nearness, axis=2, output_type=tf.int32)
-        left = nearness + tf.one_hot(nearest, queries, on_value=-math.inf, off_value=0.0)
+        left = nearness + tf.one_hot(nearest, queries, on_value=lowest, off_value=tf.zeros((), gram.dtype))
         return step + 1, left, taken.write(step, nearest)
 
     # One maximum after the other: for the few neighbours of the method this is faster than a partial sort.
@@ -102,7 +110,7 @@ def _neighbours(gram, count):
     return tf.reshape(taken + tf.range(episodes)[:, None] * queries, [count, -1])
 
 
-def _propagated(unary, neighbours, lam, iterations):
+def _propagated(unary: tf.Tensor, neighbours: tf.Tensor, lam: float | tf.Tensor, iterations: int) -> tf.Tensor:
     """Minimises the energy Σ Y·log Y + a·Y − λ·(W·Y)·Y of each episode, from Y = softmax(−a) on.
 
     Args:
@@ -112,23 +120,31 @@ def _propagated(unary, neighbours, lam, iterations):
         iterations: the most updates.
 
     Returns:
-        Y, `[E, M, N]`.
+        Y, float32 `[E, M, N]`.
     """
     shape = tf.shape(unary)
+    # Softmax sees differences alone, and they fit into float32 where distances of far vectors do not. The energy's
+    # constant only counts where the energy has settled.
+    lowest = tf.reduce_min(unary, axis=2, keepdims=True)
+    unary = tf.cast(tf.minimum(unary - lowest, _UNLIKELY), tf.float32)
+    constant = tf.cast(tf.minimum(tf.reduce_sum(lowest, axis=[1, 2]), tf.float32.max), tf.float32)
+    lam = tf.cast(lam, tf.float32)
 
-    def affinity_times(assignments):
+    def affinity_times(assignments: tf.Tensor) -> tf.Tensor:
         # W has knn − 1 ones per row: a gather, not a matrix product.
         rows = tf.gather(tf.reshape(assignments, [-1, shape[2]]), neighbours)
         return tf.reshape(tf.reduce_sum(rows, axis=0), shape)
 
-    def update(step, assignments, pairwise, energy, settled):
+    def update(
+        step: tf.Tensor, assignments: tf.Tensor, pairwise: tf.Tensor, energy: tf.Tensor, settled: tf.Tensor
+    ) -> tuple[tf.Tensor, ...]:
         scores = lam * pairwise - unary
         log_assignments = tf.nn.log_softmax(scores)
         # Episodes that have settled continue with the rest: stopping them would cost more, and they hardly move.
         updated = tf.exp(log_assignments)
         pairwise = affinity_times(updated)
         moved = tf.reduce_sum(updated * (log_assignments + unary - lam * pairwise), axis=[1, 2])
-        settles = (step >= 2) & (tf.abs(moved - energy) <= _SETTLED * tf.abs(energy))
+        settles = (step >= 2) & (tf.abs(moved - energy) <= _SETTLED * tf.abs(energy + constant))
         return step + 1, updated, pairwise, moved, settled | settles
 
     start = tf.nn.softmax(-unary)
@@ -138,13 +154,49 @@ def _propagated(unary, neighbours, lam, iterations):
     )[1]
 
 
-def propagated_assignments(support, query, means, knn, lam, rectify, iterations):
+def _centred(support: tf.Tensor, query: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Returns support and query measured from a centre, and the centre `[E, 1, d]`.
+
+    Far from the origin |x|² + |y|² − 2xy would cancel. The centre is the support vector nearest to their mean: the mean
+    would do as well, but its rounding could tell equal distances apart.
+    """
+    mean = tf.reduce_mean(support, axis=1, keepdims=True)
+    nearest = tf.argmin(tf.reduce_sum((support - mean) ** 2, axis=2), axis=1)
+    centre = tf.gather(support, nearest[:, None], batch_dims=1)
+    return support - centre, query - centre, centre
+
+
+def _from_origin(support: tf.Tensor, query: tf.Tensor, centre: tf.Tensor, grams: list[tf.Tensor]) -> list[tf.Tensor]:
+    """Returns Gram matrices of vectors measured from a centre as those of the vectors themselves, in float64.
+
+    (v + c)(w + c) = vw + vc + wc + |c|². In distances each vc cancels, whatever its rounding.
+    """
+    square = tf.reduce_sum(tf.cast(centre, tf.float64) ** 2, axis=2, keepdims=True)
+    of_support, of_query = (
+        tf.cast(tf.matmul(vectors, centre, transpose_b=True), tf.float64) for vectors in (support, query)
+    )
+    pairs = [(of_support, of_support), (of_query, of_support), (of_query, of_query)]
+    return [
+        tf.cast(gram, tf.float64) + rows + (tf.linalg.matrix_transpose(columns) + square)
+        for gram, (rows, columns) in zip(grams, pairs, strict=True)
+    ]
+
+
+def propagated_assignments(
+    support: tf.Tensor,
+    query: tf.Tensor,
+    means: tf.Tensor,
+    knn: int | tf.Tensor,
+    lam: float | tf.Tensor,
+    rectify: bool,
+    iterations: int,
+) -> tf.Tensor:
     """Assigns each episode's queries to its ways, whatever the number of support vectors of each.
 
     Args:
-        support: features float32 `[E, S, d]`.
-        query: features float32 `[E, M, d]`.
-        means: the class means as combinations of the support vectors, float32 `[E, N, S]`.
+        support: features `[E, S, d]`, float32 or float64.
+        query: features `[E, M, d]` of the same dtype.
+        means: the class means as combinations of the support vectors, `[E, N, S]` of the same dtype.
         knn, lam, rectify, iterations: as in `laplacian_shot`.
 
     Returns:
@@ -155,13 +207,18 @@ def propagated_assignments(support, query, means, knn, lam, rectify, iterations)
     """
     if knn < 1:
         raise ValueError(f"`knn` counts the query itself and must be at least 1. Received: {knn}")
-    support_gram = tf.matmul(support, support, transpose_b=True)
-    cross_gram = tf.matmul(query, support, transpose_b=True)
-    query_gram = tf.matmul(query, query, transpose_b=True)
-    distances = _rectified if rectify else _distances_to_means
-    unary = distances(means, support_gram, cross_gram, query_gram)
+    support, query, centre = _centred(support, query)
+    grams = [
+        tf.matmul(rows, columns, transpose_b=True)
+        for rows, columns in ((support, support), (query, support), (query, query))
+    ]
     # The shift moves all queries alike and leaves their distances as they are.
-    neighbours = _neighbours(query_gram, tf.minimum(knn, tf.shape(query)[1]) - 1)
+    neighbours = _neighbours(grams[2], tf.minimum(knn, tf.shape(query)[1]) - 1)
+    if rectify:
+        # Cosines, and prototypes whose weights do not sum to 1, depend on where the origin is.
+        unary = _rectified(tf.cast(means, tf.float64), *_from_origin(support, query, centre, grams))
+    else:
+        unary = _distances_to_means(means, *grams)
     return _propagated(tf.maximum(unary, 0), neighbours, lam, iterations)
 
 
@@ -177,7 +234,7 @@ def laplacian_shot(
     """Classifies each episode's queries together: near queries tend to get the same way.
 
     Args:
-        support: features `[E, N, K, d]`, any float dtype.
+        support: features `[E, N, K, d]`, any float dtype. Their scale matters: squared distances are weighed against λ.
         query: features `[E, M, d]`.
         knn: neighbours of a query in the affinity graph, itself counted.
         lam: λ, the weight of the affinities; chosen for each K on validation classes.
@@ -188,12 +245,14 @@ def laplacian_shot(
         The way index of each query, int32 `[E, M]`.
 
     Raises:
-        ValueError: if the shapes do not match, or `knn` is below 1.
+        ValueError: if the shapes do not match, `knn` is below 1, or features are not finite or all below 1e-9.
     """
     support, query = as_episodes(support, query)
+    if not (tf.is_symbolic_tensor(support) or tf.is_symbolic_tensor(query)):
+        check_visible(support=support, query=query)
     episodes, ways, shots, d = tf.unstack(tf.shape(support))
     flat_support = tf.reshape(support, [episodes, ways * shots, d])
-    means = tf.repeat(tf.eye(ways), shots, axis=1) / tf.cast(shots, tf.float32)
+    means = tf.repeat(tf.eye(ways, dtype=support.dtype), shots, axis=1) / tf.cast(shots, support.dtype)
     means = tf.tile(means[None], [episodes, 1, 1])
     assignments = propagated_assignments(flat_support, query, means, knn, lam, rectify, iterations)
     return tf.argmax(assignments, axis=2, output_type=tf.int32)

@@ -13,8 +13,10 @@ Both are 95% intervals of one difference each. Of twenty differences that are tr
 
 import dataclasses
 import math
+from collections.abc import Iterable, Mapping
 
 import numpy as np
+import numpy.typing as npt
 
 from dsl_tf.errors import UserError
 from dsl_tf.evaluation.accuracy import mean_and_half_width
@@ -54,9 +56,9 @@ class PairedMatrix:
             with zeros on the diagonal; NaN if there is no interval over seeds.
     """
 
-    names: tuple
+    names: tuple[str, ...]
     episodes: int
-    seed_accuracies: tuple
+    seed_accuracies: tuple[np.ndarray, ...]
     accuracies: np.ndarray
     half_widths: np.ndarray
     differences: np.ndarray
@@ -65,7 +67,7 @@ class PairedMatrix:
     independent_half_widths: np.ndarray
 
 
-def student_quantile(degrees):
+def student_quantile(degrees: float) -> float:
     """Returns the 97.5% quantile of Student's t distribution, for any number of degrees of freedom from 1, a float."""
     # With t = √ν·tan θ, the density of t becomes one of θ: cos θ to the power ν − 1, which quadrature finds easy.
     scale = math.exp(math.lgamma((degrees + 1) / 2) - math.lgamma(degrees / 2)) / math.sqrt(math.pi)
@@ -78,7 +80,7 @@ def student_quantile(degrees):
     return math.sqrt(degrees) * math.tan(low)
 
 
-def _seeds_half_width(first, second, paired):
+def _seeds_half_width(first: np.ndarray, second: np.ndarray, paired: bool) -> float | None:
     """Returns the half-width over seeds from each seed's mean accuracy, `[S]` and `[T]`, or None."""
     if min(len(first), len(second)) < 2:
         return None
@@ -93,7 +95,7 @@ def _seeds_half_width(first, second, paired):
     return float(student_quantile(degrees) * math.sqrt(total))
 
 
-def _checked(accuracies, seeds):
+def _checked(accuracies: npt.ArrayLike, seeds: Iterable[int] | None) -> tuple[np.ndarray, tuple[int, ...] | None]:
     """Returns accuracies `[S, E]` in the order of their seeds, and the seeds sorted, or None."""
     accuracies = np.asarray(accuracies, np.float64)
     if accuracies.ndim != 2 or accuracies.shape[0] < 1:
@@ -111,7 +113,12 @@ def _checked(accuracies, seeds):
     return accuracies[order], tuple(seeds[index] for index in order)
 
 
-def paired_difference(first, second, first_seeds=None, second_seeds=None):
+def paired_difference(
+    first: npt.ArrayLike,
+    second: npt.ArrayLike,
+    first_seeds: Iterable[int] | None = None,
+    second_seeds: Iterable[int] | None = None,
+) -> PairedDifference:
     """Compares two runs, or two groups of runs that differ in nothing but the seed, on the same episodes.
 
     The interval over episodes is 1.96 standard errors of the differences between the means over seeds. The interval
@@ -148,7 +155,9 @@ def paired_difference(first, second, first_seeds=None, second_seeds=None):
     )
 
 
-def comparison_matrix(groups, seeds=None):
+def comparison_matrix(
+    groups: Mapping[str, npt.ArrayLike], seeds: Mapping[str, Iterable[int]] | None = None
+) -> PairedMatrix:
     """Compares every two of several groups of runs on the same episodes.
 
     Args:
@@ -167,7 +176,7 @@ def comparison_matrix(groups, seeds=None):
     if seeds is not None and set(seeds) != set(groups):
         raise ValueError(f"Expected the seeds of {', '.join(groups)}. Received: those of {', '.join(seeds) or 'none'}.")
     names = tuple(groups)
-    checked = [_checked(groups[name], seeds and seeds[name]) for name in names]
+    checked = [_checked(groups[name], None if seeds is None else seeds[name]) for name in names]
     counts = {name: group.shape[1] for name, (group, _) in zip(names, checked, strict=True)}
     if len(set(counts.values())) > 1:
         received = ", ".join(f"{count} of {name}" for name, count in counts.items())

@@ -1,22 +1,27 @@
 """Retrieval: how often the nearest other images are of an image's own class."""
 
+from collections.abc import Sequence
+
 import numpy as np
+import numpy.typing as npt
 import tensorflow as tf
 
 from dsl_tf.errors import UserError
+from dsl_tf.evaluation.numbers import computing_dtype
 from dsl_tf.evaluation.precision import true_float32
 
 # Bytes for a block of queries; larger blocks were not faster.
 _BLOCK_BYTES = 2**28
 
 
-def _centred(features):
-    """Returns features `[n, d]` in float32, measured from the one nearest to their mean, the largest about 1.
+def _centred(features: np.ndarray) -> np.ndarray:
+    """Returns features `[n, d]` measured from the one nearest to their mean, the largest about 1.
 
-    Far from the origin |x|² − 2qx would cancel. The mean itself would do as well, but its rounding could tell equal
-    distances of integers apart.
+    They are float32, or float64 where float32 may not hold the squares of the features. Far from the origin |x|² − 2qx
+    would cancel. The mean itself would do as well, but its rounding could tell equal distances of integers apart.
     """
-    features = features if features.dtype == np.float64 else features.astype(np.float32, copy=False)
+    dtype = computing_dtype(features=features)
+    features = features if features.dtype == np.float64 else features.astype(dtype, copy=False)
     mean = features.mean(axis=0, dtype=np.float64).astype(features.dtype)
     # One array all along: features may fill half of the memory.
     centred = features - mean
@@ -25,22 +30,26 @@ def _centred(features):
     # A power of 2 changes no mantissa; squares of very large or small features would leave float32's range.
     _, exponent = np.frexp(max(centred.max(), -centred.min()))
     np.ldexp(centred, -exponent, out=centred)
-    return centred.astype(np.float32, copy=False)
+    return centred.astype(dtype, copy=False)
 
 
 @tf.function(reduce_retracing=True)
-def _is_relevant(features, squares, labels, positions, count):
+def _is_relevant(
+    features: tf.Tensor, squares: tf.Tensor, labels: tf.Tensor, positions: tf.Tensor, count: tf.Tensor
+) -> tf.Tensor:
     """Whether the nearest `count` others of the queries at `positions [b]` are of their class, bool `[b, count]`."""
     # The query's own square is the same for all others.
     closeness = tf.matmul(2 * tf.gather(features, positions), features, transpose_b=True) - squares
     itself = tf.range(tf.shape(features)[0]) == positions[:, None]
-    closeness = tf.where(itself, -np.float32(np.inf), closeness)
+    closeness = tf.where(itself, tf.constant(-np.inf, closeness.dtype), closeness)
     _, neighbours = tf.math.top_k(closeness, count)
     return tf.gather(labels, neighbours) == tf.gather(labels, positions)[:, None]
 
 
 @true_float32()
-def retrieval_metrics(features, labels, ks=(1, 2, 4, 8), block=None):
+def retrieval_metrics(
+    features: npt.ArrayLike, labels: npt.ArrayLike, ks: Sequence[int] = (1, 2, 4, 8), block: int | None = None
+) -> dict[str, float]:
     """Measures retrieval in which every image queries all others, by Euclidean distance.
 
     The distances are float32's, of features measured from their middle: what differs by less than about 1e-7 of the
@@ -82,8 +91,6 @@ def retrieval_metrics(features, labels, ks=(1, 2, 4, 8), block=None):
         raise UserError(
             f"Retrieval needs a class of at least 2 images. Received: {len(labels)} images of {len(counts)} classes."
         )
-    if not np.isfinite(features).all():
-        raise UserError("Features must be finite. Received: infinities or NaN. Was the training stable?")
     centred = _centred(features)
     images = len(centred)
     block = block or max(1, _BLOCK_BYTES // (12 * images + 30 * max(others.max(), *ks)))

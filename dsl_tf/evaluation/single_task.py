@@ -1,16 +1,20 @@
 """The few-shot classifiers on one task, with probabilities; each class may have its own number of support images."""
 
 import numpy as np
+import numpy.typing as npt
 import tensorflow as tf
 
 from dsl_tf.evaluation.laplacian_shot import DEFAULT_LAM, propagated_assignments
 from dsl_tf.evaluation.nearest_centroid import centroid_scores
+from dsl_tf.evaluation.numbers import check_visible, computing_dtype
 from dsl_tf.evaluation.precision import true_float32
 
 
-def _as_task(support, labels, query):
-    """Returns support `[1, S, d]` and query `[1, M, d]` in float32, and the number of images of each class `[N]`."""
-    support, query, labels = np.asarray(support, np.float32), np.asarray(query, np.float32), np.asarray(labels)
+def _as_task(
+    support: npt.ArrayLike, labels: npt.ArrayLike, query: npt.ArrayLike
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Returns support `[1, S, d]` and query `[1, M, d]` in one dtype, and the number of images of each class `[N]`."""
+    support, query, labels = np.asarray(support), np.asarray(query), np.asarray(labels)
     fits = support.ndim == query.ndim == 2 and support.shape[1] == query.shape[1]
     if not fits or labels.shape != support.shape[:1] or not len(query):
         raise ValueError(
@@ -20,11 +24,12 @@ def _as_task(support, labels, query):
     counts = np.bincount(labels)
     if not len(counts) or not counts.all():
         raise ValueError(f"Each of the labels 0..N-1 must occur. Received: {np.unique(labels).tolist()}")
-    return support[None], query[None], counts
+    dtype = computing_dtype(support=support, query=query)
+    return support[None].astype(dtype), query[None].astype(dtype), counts
 
 
 @true_float32()
-def nearest_centroid_probabilities(support, labels, query):
+def nearest_centroid_probabilities(support: npt.ArrayLike, labels: npt.ArrayLike, query: npt.ArrayLike) -> np.ndarray:
     """Computes softmax(−‖q − c‖²) of each query over the class means.
 
     Args:
@@ -36,7 +41,7 @@ def nearest_centroid_probabilities(support, labels, query):
         The probabilities of the classes, float64 `[M, N]`.
 
     Raises:
-        ValueError: if the shapes or labels do not match.
+        ValueError: if the shapes or labels do not match, or features are not finite.
     """
     support, query, counts = _as_task(support, labels, query)
     members = [support[:, np.asarray(labels) == way] for way in range(len(counts))]
@@ -46,7 +51,15 @@ def nearest_centroid_probabilities(support, labels, query):
 
 
 @true_float32()
-def laplacian_shot_probabilities(support, labels, query, knn=3, lam=DEFAULT_LAM, rectify=True, iterations=20):
+def laplacian_shot_probabilities(
+    support: npt.ArrayLike,
+    labels: npt.ArrayLike,
+    query: npt.ArrayLike,
+    knn: int = 3,
+    lam: float = DEFAULT_LAM,
+    rectify: bool = True,
+    iterations: int = 20,
+) -> np.ndarray:
     """Computes LaplacianShot's final assignments Y of all queries together.
 
     It holds several arrays `[S + M, S + M]`: 10,000 queries take about 2 GB.
@@ -61,10 +74,12 @@ def laplacian_shot_probabilities(support, labels, query, knn=3, lam=DEFAULT_LAM,
         The probabilities of the classes, float64 `[M, N]`.
 
     Raises:
-        ValueError: if the shapes or labels do not match, or `knn` is below 1.
+        ValueError: if the shapes or labels do not match, `knn` is below 1, or features are not finite or all below
+            1e-9.
     """
     support, query, counts = _as_task(support, labels, query)
+    check_visible(support=support, query=query)
     means = (np.asarray(labels) == np.arange(len(counts))[:, None]) / counts[:, None]
-    means = tf.constant(means[None], tf.float32)
+    means = tf.constant(means[None], support.dtype)
     assignments = propagated_assignments(tf.constant(support), query, means, knn, lam, rectify, iterations)
     return assignments.numpy()[0].astype(np.float64)

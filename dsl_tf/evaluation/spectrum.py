@@ -1,9 +1,12 @@
 """The classifier's singular values and what the spectral sum makes of them, equations (9) to (11)."""
 
 import numpy as np
+import numpy.typing as npt
+
+from dsl_tf.evaluation.numbers import check_finite
 
 
-def singular_values(W):
+def singular_values(W: npt.ArrayLike) -> np.ndarray:
     """Returns the singular values of a classifier kernel, equation (9).
 
     Args:
@@ -13,16 +16,17 @@ def singular_values(W):
         float64 `[d]`, descending; where d > C the last d − C are the zeros that the paper pads.
 
     Raises:
-        ValueError: if W is no matrix.
+        ValueError: if W is no matrix or not finite.
     """
     W = np.asarray(W).astype(np.float64)
     if W.ndim != 2 or not W.size:
         raise ValueError(f"Expected a kernel [d, C]. Received: {W.shape}")
+    check_finite(W=W)
     values = np.linalg.svd(W, compute_uv=False)
     return np.pad(values, (0, len(W) - len(values)))
 
 
-def spectral_weights(W, power):
+def spectral_weights(W: npt.ArrayLike, power: float) -> np.ndarray:
     """Returns the weights 1 − λ̃^p that the spectral sum gives the directions of W's singular values, equation (11).
 
     They are the weights of `dsl_tf.losses.spectral_projection`, with its rule for zeros: a singular value up to
@@ -36,7 +40,7 @@ def spectral_weights(W, power):
         float64 `[d]` from 0 to 1, in the order of `singular_values`.
 
     Raises:
-        ValueError: if W is no matrix or the power is negative.
+        ValueError: if W is no matrix or not finite, or the power is negative.
     """
     if not power >= 0:
         raise ValueError(f"`power` must be at least 0 (the paper takes 0.1 to 0.5). Received: {power}")

@@ -268,10 +268,49 @@ def test_features_that_say_nothing_have_the_accuracy_of_chance(ways):
         assert 0.8 * independent < entry["half_width"] < 2.5 * independent
 
 
+def test_the_default_transforms_are_those_that_need_nothing():
+    features, labels = clustered(images=20)
+    plain = few_shot_accuracies(features, labels, "test", episodes=20)
+    assert {entry["feature_transform"] for entry in plain} == {"none", "l2"}
+    centred = few_shot_accuracies(features, labels, "test", episodes=20, mean=features.mean(axis=0))
+    assert [entry for entry in centred if entry["feature_transform"] != "cl2"] == plain
+    assert {entry["feature_transform"] for entry in centred} == {"none", "l2", "cl2"}
+
+
+def test_lists_will_do():
+    features, labels = clustered()
+    settings = {"ways": 3, "shots": (1,), "queries": 4, "episodes": 20}
+    (outcome, _) = evaluate_episodes(features.tolist(), labels.tolist(), "test", **settings)
+    arrays = labels, outcome.query, outcome.predictions
+    expected = class_accuracies(*arrays)
+    np.testing.assert_array_equal(class_accuracies(*(array.tolist() for array in arrays)), expected)
+    accuracies = episode_accuracies(outcome.predictions.tolist())
+    np.testing.assert_array_equal(accuracies, episode_accuracies(outcome.predictions))
+    assert mean_and_half_width(accuracies.tolist()) == mean_and_half_width(accuracies)
+
+
+@pytest.mark.parametrize("images", [-1, 72])
+def test_indices_of_no_feature_are_an_error(images):
+    features, labels = clustered()
+    support, query = sample_episodes(labels, 3, 1, 4, 5, seed=0)
+    query[2, 1, 0] = images
+    with pytest.raises(UserError, match="`query` must be indices of the 72 features"):
+        episode_predictions(features, support, query, nearest_centroid)
+    with pytest.raises(UserError, match=r"Expected features \[n, d\] and labels \[n\]. Received: \(72, 5\), \(71,\)"):
+        few_shot_accuracies(features, labels[1:], "test")
+
+
+def test_a_mean_of_another_dimension_is_an_error():
+    features, labels = clustered()
+    for mean in (np.zeros(1), np.zeros((1, 5)), 0.0):
+        with pytest.raises(UserError, match=r"`mean` must have the features' shape \[5\]"):
+            few_shot_accuracies(features, labels, "test", mean=mean)
+
+
 def test_unknown_classifiers_are_an_error():
     features, labels = clustered()
     with pytest.raises(
-        UserError, match=r"--classifiers must be among nearest_centroid, laplacian_shot\. Received: forest, svm\."
+        UserError, match=r"`classifiers` must be among nearest_centroid, laplacian_shot\. Received: forest, svm\."
     ):
         few_shot_accuracies(features, labels, "test", classifiers=("svm", "nearest_centroid", "forest"))
 

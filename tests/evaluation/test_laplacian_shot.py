@@ -80,6 +80,21 @@ def test_it_equals_the_method_run_one_episode_at_a_time(shape, options, scale):
     assert len(np.unique(expected)) == shape[1]
 
 
+@pytest.mark.parametrize("rectify", [True, False])
+@pytest.mark.parametrize("offset, scale", [(0, 0.3), (1000, 0.3), (-1000, 1.0), (0, 1e6), (0, 1e18), (0, 1e30)])
+def test_far_from_the_origin_and_of_any_size(offset, scale, rectify):
+    support, query = episodes(30, 5, 5, 15, 64, seed=0)
+    support, query = (np.float32(scale) * vectors + np.float32(offset) for vectors in (support, query))
+    expected = np.stack(
+        [
+            naive(s.astype(np.float64), q.astype(np.float64), 3, 0.7, rectify, 20)
+            for s, q in zip(support, query, strict=True)
+        ]
+    )
+    assert len(np.unique(expected)) == 5
+    np.testing.assert_array_equal(laplacian_shot(support, query, rectify=rectify), expected)
+
+
 def test_the_affinities_matter_and_help():
     """Queries of a class in one tight group far from the only support image: neighbours pull the strays along."""
     random = np.random.default_rng(0)
