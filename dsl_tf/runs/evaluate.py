@@ -167,21 +167,21 @@ def _evaluate_subject(configuration: EvaluationConfiguration, subject: Subject) 
     if configuration.details:
         details["retrieval"] = retrieval_metrics(subject.features, subject.labels)
         if subject.kernel is not None:
-            details.update(_of_subspaces(subject, configuration.split, options))
+            details.update(_of_subspaces(subject, subject.kernel, configuration.split, options))
     return SubjectResult(subject, outcomes, details)
 
 
-def _of_subspaces(subject: Subject, split: str, options: Mapping[str, Any]) -> dict[str, Any]:
+def _of_subspaces(subject: Subject, kernel: np.ndarray, split: str, options: Mapping[str, Any]) -> dict[str, Any]:
     """Measures what the features hold in span(W) and in its complement, as in Table 1."""
     # The mean and λ are of the whole features, and a projected mean would be needed for each part.
     options = {**options, "classifiers": ("nearest_centroid",), "feature_transforms": ("none",)}
-    parts = subspace_features(subject.features, subject.kernel)
+    parts = subspace_features(subject.features, kernel)
     return {
-        "discriminant_scores": subspace_scores(subject.features, subject.labels, subject.kernel),
+        "discriminant_scores": subspace_scores(subject.features, subject.labels, kernel),
         "subspace_accuracies": {
             name: few_shot_accuracies(part, subject.labels, split, **options) for name, part in parts.items()
         },
-        "singular_values": singular_values(subject.kernel).tolist(),
+        "singular_values": singular_values(kernel).tolist(),
     }
 
 
