@@ -1,4 +1,3 @@
-import json
 import pathlib
 import re
 import subprocess
@@ -10,7 +9,6 @@ from PIL import Image
 
 from dsl_tf import models
 from dsl_tf.runs.export import export_saved_model
-from tests.images import write_striped_folders
 
 EXAMPLES = pathlib.Path(__file__).parent.parent / "examples"
 
@@ -49,38 +47,6 @@ def test_custom_loop_learns_to_tell_unseen_classes_apart():
     losses = [float(value) for value in re.findall(r"^Step \d+: loss ([\d.]+)$", script.stdout, re.MULTILINE)]
     assert len(losses) == 10
     assert losses == sorted(losses, reverse=True) and losses[-1] < 0.3 * losses[0]
-
-
-def test_fine_tuning_starts_from_given_weights_and_leaves_a_run(tmp_path):
-    keras.utils.set_random_seed(0)
-    model = keras.applications.MobileNetV2((32, 32, 3), include_top=False, pooling="avg", weights=None)
-    model.save_weights(tmp_path / "start.weights.h5")
-    write_striped_folders(tmp_path / "data")
-    flags = ["--weights=start.weights.h5", "--data_dir=data", "--output_dir=run", "--image_size=32", "--epochs=1"]
-    # Steps too small to be seen, so that the weights still are those of the file.
-    flags += [
-        "--ways=8",
-        "--shots=3",
-        "--learning_rate=1e-12",
-        "--test_ways=3",
-        "--test_queries=5",
-        "--test_episodes=50",
-    ]
-    script = [sys.executable, EXAMPLES / "fine_tune.py", *flags]
-    shown = subprocess.run(script, cwd=tmp_path, check=True, capture_output=True, text=True).stdout
-    assert re.search(r"nearest_centroid +cl2 .* ± ", shown)
-    results = json.loads((tmp_path / "run" / "results.json").read_text())
-    assert results["steps"] == 4 and results["splits"]["test"] == {"images": 60, "classes": 6}
-    tuned = keras.models.load_model(tmp_path / "run" / "backbone.keras")
-    for before, after in zip(model.trainable_weights, tuned.trainable_weights, strict=True):
-        np.testing.assert_allclose(after, before, atol=1e-6)
-
-
-def test_a_mistake_in_fine_tuning_is_told_in_one_line(tmp_path):
-    script = [sys.executable, EXAMPLES / "fine_tune.py", "--image_size=32", "--data_dir=missing", "--output_dir=run"]
-    failed = subprocess.run(script, cwd=tmp_path, capture_output=True, text=True)
-    assert failed.returncode == 1
-    assert re.fullmatch(r"error: .*missing.*", failed.stderr.strip().splitlines()[-1])
 
 
 def run_example(name, *arguments, cwd):

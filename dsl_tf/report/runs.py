@@ -50,7 +50,8 @@ class Run:
         """What its flags do not tell of the training: a backbone of the user's own, and extensions to more epochs."""
         results = self.results or {}
         name = (results.get("backbone") or {}).get("name")
-        own = self.configuration is not None and name not in (None, self.configuration.backbone)
+        # Keras names its networks in lower case.
+        own = self.configuration is not None and name not in (None, self.configuration.backbone.lower())
         extensions = [entry["epochs"] for entry in results.get("extensions") or ()]
         return (
             *((f"backbone {name}",) if own else ()),

@@ -7,6 +7,7 @@ from typing import Any
 
 from dsl_tf.losses import CLASSIFICATION_LOSSES, INTEGRATIONS, METRIC_LOSSES
 from dsl_tf.runs.configuration import TrainingConfiguration
+from dsl_tf.runs.configuration.training import RESNETS
 
 # The flags that choose the loss; a training's other flags are its settings.
 _LOSS_FLAGS = (
@@ -22,8 +23,8 @@ _LOSS_FLAGS = (
 
 
 def inert_flags(configuration: TrainingConfiguration) -> set[str]:
-    """Returns the names of the flags that have no effect on a training, given its losses and their integration."""
-    inert: set[str] = set()
+    """Returns the names of the flags that have no effect on a training, given its losses and its backbone."""
+    inert = {"weights" if configuration.backbone in RESNETS else "filters"}
     if configuration.classification_loss == "none":
         inert.add("head")
     if "none" in (configuration.classification_loss, configuration.metric_loss):

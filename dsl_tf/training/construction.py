@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from dsl_tf import losses, models
 from dsl_tf.errors import UserError
+from dsl_tf.models.applications import application
 from dsl_tf.runs.configuration import TrainingConfiguration
 from dsl_tf.training.optimizer import CoupledDecaySGD, WarmupStepDecay
 
@@ -28,6 +29,12 @@ class Parts:
         """The weights that the optimizer updates."""
         classifier_weights = self.classifier.trainable_weights if self.classifier else []
         return self.backbone.trainable_weights + classifier_weights
+
+
+def _build_backbone(configuration: TrainingConfiguration, image_shape: tuple[int, int, int]) -> keras.Model:
+    if configuration.backbone in BACKBONES:
+        return BACKBONES[configuration.backbone](image_shape, configuration.filters)
+    return application(configuration.backbone, image_shape, configuration.weights)
 
 
 def _build_classifier(configuration, dimensions, classes):
@@ -120,7 +127,7 @@ def build(
     try:
         keras.config.set_dtype_policy(configuration.precision)
         if backbone is None:
-            backbone = BACKBONES[configuration.backbone](image_shape, configuration.filters)
+            backbone = _build_backbone(configuration, image_shape)
         if len(backbone.output_shape) != 2 or backbone.output_shape[1] is None:
             raise UserError(f"A backbone must return features [n, d]. Received: shape {backbone.output_shape}.")
         classifier = _build_classifier(configuration, backbone.output_shape[1], classes)
@@ -133,9 +140,9 @@ def build(
     except ValueError as error:
         raise UserError(" ".join(str(error).split())) from None
     except (MemoryError, tf.errors.ResourceExhaustedError):
+        size = f" with --filters={','.join(map(str, configuration.filters))}" * (configuration.backbone in BACKBONES)
         raise UserError(
-            f"--backbone must fit into memory. Received: --filters={','.join(map(str, configuration.filters))}. "
-            "Make it narrower."
+            f"--backbone must fit into memory. Received: {configuration.backbone}{size}. Choose a smaller one."
         ) from None
     finally:
         keras.config.set_dtype_policy(policy)

@@ -143,7 +143,7 @@ OTHER = {
     "shots": 4, "epochs": 10, "learning_rate": 0.2, "warmup_epochs": 1.0, "decay_epochs": (3.0,), "decay_rate": 0.2,
     "momentum": 0.8, "weight_decay": 1e-4, "crop": "pad", "flip": False, "color_jitter": 0.4,
     "precision": "mixed_bfloat16", "validate_every": 2, "validation_episodes": 50, "test_ways": 4, "test_shots": (1,),
-    "test_queries": 10, "allow_partial": True,
+    "test_queries": 10, "allow_partial": True, "keep_truncated": True, "small_classes": "skip",
 }  # fmt: skip
 
 

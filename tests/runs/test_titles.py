@@ -33,6 +33,7 @@ def test_a_loss_has_the_papers_name_and_what_sets_it_apart(flags, title):
         ({"integration": "sum"}, {"power": 0.9, "epsilon": 0.5, "spectral_interval": 3}),
         ({"integration": "spectral_sum"}, {"epsilon": 0.5}),
         ({}, {"power": 0.9, "spectral_interval": 3}),
+        ({"backbone": "MobileNetV2"}, {"filters": (1, 2, 3, 4)}),
     ],
 )
 def test_flags_without_effect_change_neither_loss_nor_settings(flags, inert):

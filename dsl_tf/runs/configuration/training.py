@@ -7,6 +7,7 @@ from dsl_tf.data.names import DATASETS, TFDS_PREFIX
 from dsl_tf.errors import UserError
 from dsl_tf.evaluation.accuracy import CLASSIFIERS
 from dsl_tf.losses import CLASSIFICATION_LOSSES, INTEGRATIONS, METRIC_LOSSES
+from dsl_tf.models.applications import APPLICATIONS
 from dsl_tf.runs.configuration.options import (
     PRECISIONS,
     Checked,
@@ -16,6 +17,8 @@ from dsl_tf.runs.configuration.options import (
     virtual_devices_option,
 )
 
+# The backbones that --filters shapes.
+RESNETS = ("resnet12", "resnet12_basic")
 # The fields that `dsl_tf.data.open_splits` takes.
 DATA_OPTIONS = (
     "dataset",
@@ -110,13 +113,21 @@ class TrainingConfiguration(Checked):
     )
     backbone: str = option(
         "resnet12",
-        "Network from images to features. resnet12_basic is the variant that the paper's reference [20] trained.",
+        "Network from images to features: resnet12; resnet12_basic, the variant that the paper's reference [20] "
+        "trained; or a network of keras.applications such as MobileNetV2, with its own preprocessing.",
         "model",
-        choices=("resnet12", "resnet12_basic"),
+        choices=(*RESNETS, *APPLICATIONS),
+    )
+    weights: str | None = option(
+        None,
+        "Weights from which a network of keras.applications starts: imagenet, which Keras downloads once, or a file of "
+        "weights without the top layers. By default random weights.",
+        "model",
+        path=True,
     )
     filters: tuple = option(
         (64, 160, 320, 640),
-        "Channels of the four blocks, a list. The last is the feature dimension d.",
+        "Channels of the four blocks of resnet12 or resnet12_basic, a list. The last is the feature dimension d.",
         "model",
         minimum=1,
         maximum=10_000,
@@ -294,6 +305,11 @@ class TrainingConfiguration(Checked):
         check_devices(self.distribution, self.virtual_devices)
         if len(self.filters) != 4:
             raise UserError(f"--filters must be four numbers of channels. Received: {len(self.filters)}.")
+        if self.weights is not None and self.backbone in RESNETS:
+            raise UserError(
+                "--weights must be used with a network of keras.applications, such as --backbone=MobileNetV2. "
+                f"Received: --weights={self.weights} with --backbone={self.backbone}. Omit --weights."
+            )
         if self.classification_loss == "none" and self.metric_loss == "none":
             raise UserError("--classification_loss and --metric_loss are both none: nothing to train. Choose one.")
         if self.metric_loss != "none" and self.shots < 2:
