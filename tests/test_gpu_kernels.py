@@ -4,7 +4,7 @@ import keras
 import pytest
 import tensorflow as tf
 
-from dsl_tf.evaluation import accuracy, laplacian_shot, nearest_centroid
+from dsl_tf.evaluation import laplacian_shot, nearest_centroid, predictions
 from dsl_tf.runs import features
 from dsl_tf.training import construction
 from dsl_tf.training.step import TrainingStep
@@ -45,7 +45,7 @@ def test_a_training_step_sends_nothing_to_the_host(tmp_path, changes):
     ("classifier", "options"), [(nearest_centroid, {}), (laplacian_shot, {"lam": tf.TensorSpec([], tf.float32)})]
 )
 def test_episodes_are_classified_without_the_host(classifier, options):
-    traced = accuracy._classify.get_concrete_function(
+    traced = predictions._classify.get_concrete_function(
         classifier,
         tf.TensorSpec([100, 16], tf.float32),
         tf.TensorSpec([2, 4, 5, 3], tf.int32),

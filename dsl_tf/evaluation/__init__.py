@@ -5,7 +5,6 @@ from dsl_tf.evaluation.accuracy import (
     choose_lams,
     class_accuracies,
     episode_accuracies,
-    episode_predictions,
     evaluate_episodes,
     few_shot_accuracies,
     mean_and_half_width,
@@ -14,6 +13,7 @@ from dsl_tf.evaluation.discriminant import discriminant_score, subspace_scores
 from dsl_tf.evaluation.episodes import episodes_fingerprint, sample_episodes
 from dsl_tf.evaluation.laplacian_shot import laplacian_shot
 from dsl_tf.evaluation.nearest_centroid import nearest_centroid
+from dsl_tf.evaluation.predictions import episode_predictions
 from dsl_tf.evaluation.transforms import FEATURE_TRANSFORMS, transform_features
 
 __all__ = [

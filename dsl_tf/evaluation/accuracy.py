@@ -2,148 +2,24 @@
 
 import dataclasses
 import math
-import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import tensorflow as tf
 
-from dsl_tf import distribution
 from dsl_tf.errors import UserError
 from dsl_tf.evaluation.episodes import episodes_fingerprint, sample_episodes
 from dsl_tf.evaluation.laplacian_shot import DEFAULT_LAM, laplacian_shot
 from dsl_tf.evaluation.nearest_centroid import nearest_centroid
-from dsl_tf.evaluation.numbers import check_finite, check_visible, computing_dtype
-from dsl_tf.evaluation.precision import true_float32
+from dsl_tf.evaluation.numbers import check_finite
+from dsl_tf.evaluation.predictions import episode_predictions
 from dsl_tf.evaluation.transforms import FEATURE_TRANSFORMS, transform_features
 
 CLASSIFIERS = {"nearest_centroid": nearest_centroid, "laplacian_shot": laplacian_shot}
 
 # The values of LaplacianShot's λ that its authors choose from.
 _LAMS = (0.1, 0.3, 0.5, 0.7, 0.8, 1.0, 1.2, 1.5)
-
-# Bytes of features gathered at once: on CPUs less was slower for LaplacianShot; on GPUs nothing was measured.
-_CHUNK_BYTES = {"CPU": 2**25, "GPU": 2**26}
-
-
-@tf.function(reduce_retracing=True)
-def _classify(
-    classifier: Callable[..., tf.Tensor],
-    features: tf.Tensor,
-    support: tf.Tensor,
-    query: tf.Tensor,
-    options: dict[str, tf.Tensor],
-) -> tf.Tensor:
-    """Classifies chunks of episodes, support `[chunks, episodes, N, K]` and query `[chunks, episodes, M]`."""
-
-    def chunk_predictions(chunk: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
-        support, query = chunk
-        return classifier(tf.gather(features, support), tf.gather(features, query), **options)
-
-    # Chunks are independent of each other: while one gathers, another computes.
-    return tf.map_fn(
-        chunk_predictions, (support, query), fn_output_signature=tf.int32, parallel_iterations=os.cpu_count() or 1
-    )
-
-
-@tf.function(reduce_retracing=True)
-def _classify_on_replicas(
-    classifier: Callable[..., tf.Tensor],
-    features: tf.Tensor,
-    support: tf.Tensor,
-    query: tf.Tensor,
-    options: dict[str, tf.Tensor],
-    chunks: tf.Tensor,
-) -> tf.Tensor:
-    strategy = tf.distribute.get_strategy()
-
-    def classify(support: tf.Tensor, query: tf.Tensor) -> tf.Tensor:
-        support, query = distribution.replica_rows(strategy, [support, query], chunks)
-        # 64 bits: on GPUs TensorFlow keeps smaller integers in the host's memory, where nothing is exchanged.
-        return tf.cast(_classify(classifier, features, support, query, options), tf.int64)
-
-    return tf.cast(strategy.gather(strategy.run(classify, args=(support, query)), axis=0), tf.int32)
-
-
-def _checked(
-    features: npt.ArrayLike, support: npt.ArrayLike, query: npt.ArrayLike, classifier: Callable[..., tf.Tensor]
-) -> tuple[tf.Tensor, np.ndarray, np.ndarray]:
-    """Returns the features in the dtype to compute in, and the indices, or raises as `episode_predictions` does."""
-    features = np.asarray(features)
-    support, query = np.asarray(support), np.asarray(query)
-    if features.ndim != 2 or support.ndim != 3 or query.ndim != 3 or support.shape[:2] != query.shape[:2]:
-        raise UserError(
-            "Expected features [n, d], support [episodes, ways, shots] and query [episodes, ways, queries]. "
-            f"Received: features {features.shape}, support {support.shape}, query {query.shape}."
-        )
-    for name, indices in (("support", support), ("query", query)):
-        if indices.size and not 0 <= indices.min() <= indices.max() < len(features):
-            raise UserError(
-                f"`{name}` must be indices of the {len(features)} features. "
-                f"Received: {indices.min()} to {indices.max()}."
-            )
-    if classifier is laplacian_shot:
-        check_visible(features=features)
-    dtype = computing_dtype(features=features)
-    # Classifiers turn other dtypes into float32 themselves.
-    if dtype == np.float64 or features.dtype == np.float64:
-        features = features.astype(dtype, copy=False)
-    return tf.convert_to_tensor(features), support, query
-
-
-@true_float32()
-def episode_predictions(
-    features: npt.ArrayLike,
-    support: npt.ArrayLike,
-    query: npt.ArrayLike,
-    classifier: Callable[..., tf.Tensor],
-    **options: float,
-) -> np.ndarray:
-    """Classifies the queries of episodes.
-
-    In the scope of a `tf.distribute` strategy its devices and workers share the episodes; all workers call it with the
-    same ones, and all get all answers.
-
-    Args:
-        features: float `[n, d]`, already transformed.
-        support: indices into the features `[E, N, K]`.
-        query: indices `[E, N, Q]`.
-        classifier: a function of support features `[E, N, K, d]` and query features `[E, N·Q, d]` to way indices
-            `[E, N·Q]`.
-        **options: float arguments of the classifier, such as `lam`.
-
-    Returns:
-        The way index of each query, int32 `[E, N, Q]`.
-
-    Raises:
-        UserError: if the features are no finite numbers `[n, d]`, the indices do not match each other or the features,
-            or features are too small for LaplacianShot.
-    """
-    vectors, support, query = _checked(features, support, query, classifier)
-    episodes, ways, queries = query.shape
-    vector_bytes = vectors.shape[1] * vectors.dtype.size
-    device = "GPU" if tf.config.list_logical_devices("GPU") else "CPU"
-    chunk = _CHUNK_BYTES[device] // (ways * (support.shape[2] + queries) * vector_bytes)
-    strategy = tf.distribute.get_strategy()
-    replicas = strategy.num_replicas_in_sync
-    chunk = min(max(chunk, 1), -(-episodes // replicas))
-    chunks = -(-episodes // (chunk * replicas)) * replicas
-    # Whole chunks alone: the last one is filled up with its last episode, whose answers are dropped again.
-    rows = np.minimum(np.arange(chunks * chunk), episodes - 1).reshape(-1, chunk)
-    first, last = distribution.worker_rows(strategy, chunks)
-    rows = rows[first:last]
-    arguments = (
-        classifier,
-        vectors,
-        tf.constant(support[rows], tf.int32),
-        tf.constant(query.reshape(episodes, -1)[rows], tf.int32),
-        # As tensors: another value must not compile the classifier again.
-        {name: tf.constant(value, tf.float32) for name, value in options.items()},
-    )
-    predictions = _classify(*arguments) if replicas == 1 else _classify_on_replicas(*arguments, tf.constant(chunks))
-    return tf.reshape(predictions, [-1, ways, queries])[:episodes].numpy()
 
 
 def episode_accuracies(predictions: npt.ArrayLike) -> np.ndarray:
