@@ -2,8 +2,8 @@
 
 import os
 import pathlib
-import typing
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -17,6 +17,7 @@ from dsl_tf.models.standard_layers import with_standard_layers
 from dsl_tf.runs import directory as run_directory
 
 _SIGNATURE = "serving_default"
+_IMAGE_SIZE = "image_size"
 
 
 def export_backbone(backbone: keras.Model, path: pathlib.Path) -> None:
@@ -34,15 +35,24 @@ def export_saved_model(backbone: keras.Model, path: pathlib.Path) -> None:
     """Saves a SavedModel that maps photographs to features, resizing and normalisation inside.
 
     Its signature `serving_default` takes `images`, uint8 `[n, height, width, 3]` of any size, and returns
-    `features`, float32 `[n, d]`.
+    `features`, float32 `[n, d]`. Its signature `image_size` takes nothing and returns `image_size`, int32
+    (height, width) in pixels, to which `serving_default` resizes the images.
 
     Args:
         backbone: a `keras.Model` from normalised images `[n, height, width, 3]` to features `[n, d]`.
         path: a `pathlib.Path`, the folder to make; one that stands there is replaced.
+
+    Raises:
+        UserError: if the backbone takes images of any size, so that there is none to resize to.
     """
     size = backbone.input_shape[1:3]
+    if None in size:
+        raise UserError(
+            f"A backbone must take images of a fixed height and width to be exported. Received: {size}. "
+            "Call it on a keras.Input of the size, and export keras.Model(inputs, backbone(inputs))."
+        )
 
-    def serve(images):
+    def serve(images: tf.Tensor) -> dict[str, tf.Tensor]:
         features = backbone(normalize(resize(images, size)), training=False)
         return {"features": tf.cast(features, tf.float32)}
 
@@ -50,6 +60,7 @@ def export_saved_model(backbone: keras.Model, path: pathlib.Path) -> None:
     archive.track(backbone)
     signature = [tf.TensorSpec([None, None, None, 3], tf.uint8, name="images")]
     archive.add_endpoint(_SIGNATURE, serve, input_signature=signature)
+    archive.add_endpoint(_IMAGE_SIZE, lambda: {_IMAGE_SIZE: tf.constant(size, tf.int32)}, input_signature=[])
     with replacing(path) as beside:
         archive.write_out(str(beside), verbose=False)
 
@@ -70,21 +81,26 @@ def export_statistics(classifier: keras.layers.Layer | None, feature_mean: np.nd
         np.savez(beside, **arrays)
 
 
-def export(parts, feature_mean, directory):
+def export(
+    backbone: keras.Model,
+    classifier: keras.layers.Layer | None,
+    feature_mean: np.ndarray,
+    directory: pathlib.Path,
+) -> None:
     """Exports backbone, SavedModel and training statistics into a run directory."""
-    export_backbone(parts.backbone, directory / run_directory.BACKBONE)
-    export_saved_model(parts.backbone, directory / run_directory.SAVED_MODEL)
-    export_statistics(parts.classifier, feature_mean, directory / run_directory.STATISTICS)
+    export_backbone(backbone, directory / run_directory.BACKBONE)
+    export_saved_model(backbone, directory / run_directory.SAVED_MODEL)
+    export_statistics(classifier, feature_mean, directory / run_directory.STATISTICS)
 
 
-class ExportedModel(typing.NamedTuple):
+class ExportedModel(NamedTuple):
     """A SavedModel that `dsl_tf.runs.export` wrote.
 
     `signature` is its function of uint8 `images` `[n, height, width, 3]`, and `image_size` the longer side of what it
     resizes them to, in pixels.
     """
 
-    signature: typing.Callable
+    signature: Callable[..., dict[str, tf.Tensor]]
     image_size: int
 
 
@@ -102,18 +118,18 @@ def load_exported_model(path: str | os.PathLike[str]) -> ExportedModel:
     """
     folder = _saved_model_folder(path)
     try:
-        signature = tf.saved_model.load(str(folder)).signatures.get(_SIGNATURE)
+        signatures = tf.saved_model.load(str(folder)).signatures
     # Damaged files make TensorFlow raise nearly any kind of error.
     except Exception as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise UserError(f"{str(folder)!r} must be a SavedModel. It cannot be loaded: {reason}") from None
-    image_size = _image_size(signature) if signature and _maps_images_to_features(signature) else None
-    if image_size is None:
+    signature = signatures.get(_SIGNATURE)
+    if signature is None or not _maps_images_to_features(signature):
         raise UserError(
             f"{str(folder)!r} must be a SavedModel that dsl_tf exported: {_SIGNATURE} from `images`, uint8 "
             f"[n, height, width, 3] of any size, to `features`, float32 [n, d]. Received: {_described(signature)}."
         )
-    return ExportedModel(signature, image_size)
+    return ExportedModel(signature, _image_size(signatures, folder))
 
 
 def load_feature_mean(path: str | os.PathLike[str]) -> np.ndarray:
@@ -145,7 +161,7 @@ def load_feature_mean(path: str | os.PathLike[str]) -> np.ndarray:
         ) from None
 
 
-def _saved_model_folder(path):
+def _saved_model_folder(path: str | os.PathLike[str]) -> pathlib.Path:
     path = pathlib.Path(path)
     for folder in (path / run_directory.SAVED_MODEL, path):
         if (folder / "saved_model.pb").is_file():
@@ -161,7 +177,7 @@ def _saved_model_folder(path):
     )
 
 
-def _maps_images_to_features(signature):
+def _maps_images_to_features(signature: Any) -> bool:
     inputs, outputs = signature.structured_input_signature[1], signature.structured_outputs
     if set(inputs) != {"images"} or "features" not in outputs:
         return False
@@ -173,20 +189,19 @@ def _maps_images_to_features(signature):
     )
 
 
-def _image_size(signature):
-    """Finds the longer side that the images are resized to, or None; it is written nowhere but in the graph itself."""
-    graph = signature.graph.as_graph_def()
-    for nodes in [graph.node, *(function.node_def for function in graph.library.function)]:
-        constants = {node.name: node.attr["value"].tensor for node in nodes if node.op == "Const"}
-        for node in nodes:
-            # What tf.image.resize is with antialiasing; its second input is the size, as `name:output:0`.
-            size = constants.get(node.input[1].split(":")[0]) if node.op == "ScaleAndTranslate" else None
-            if size is not None:
-                return int(tf.make_ndarray(size).max())
-    return None
+def _image_size(signatures: Mapping[str, Any], folder: pathlib.Path) -> int:
+    """Returns the longer side that the images are resized to."""
+    size = signatures[_IMAGE_SIZE]().get(_IMAGE_SIZE) if _IMAGE_SIZE in signatures else None
+    if size is None or size.dtype != tf.int32 or size.shape != (2,):
+        raise UserError(
+            f"{str(folder)!r} must be a SavedModel that dsl_tf exported, with the signature `{_IMAGE_SIZE}`, (height, "
+            "width). Received: one without it, as earlier versions of dsl_tf wrote it. Export it again from its run's "
+            f"{run_directory.BACKBONE}: dsl_tf.runs.export.export_saved_model(keras.models.load_model(file), folder)."
+        )
+    return int(tf.reduce_max(size))
 
 
-def _described(signature):
+def _described(signature: Any) -> str:
     if signature is None:
         return "no such signature"
     shown = {**signature.structured_input_signature[1], **signature.structured_outputs}

@@ -37,7 +37,7 @@ def finish(run: Run, exported: construction.Parts) -> dict[str, Any]:
         if step == chosen:
             construction.copy_weights(run.parts, exported)
             if run.is_chief:
-                export(exported, mean, run.directory)
+                export(exported.backbone, exported.classifier, mean, run.directory)
             distribution.barrier(run.strategy)
         if "test" not in run.splits:
             continue

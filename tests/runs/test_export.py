@@ -8,7 +8,8 @@ import tensorflow as tf
 
 from dsl_tf import models
 from dsl_tf.data.preprocessing import normalize
-from dsl_tf.runs.export import export_backbone, export_saved_model, export_statistics
+from dsl_tf.errors import UserError
+from dsl_tf.runs.export import export_backbone, export_saved_model, export_statistics, load_exported_model
 
 
 @pytest.fixture(params=["float32", "mixed_bfloat16"])
@@ -98,3 +99,34 @@ def test_a_backbone_around_another_is_exported_whole(tmp_path):
     assert keras.layers.BatchNormalization in kinds and models.normalization.FusedBatchNormalization not in kinds
     batch = images(2, 16, 16).astype(np.float32)
     np.testing.assert_allclose(loaded(batch), outer(batch), rtol=1e-4, atol=1e-4)
+
+
+def test_the_image_size_is_written_at_export(tmp_path):
+    inputs = keras.Input((12, 20, 3))
+    model = keras.Model(inputs, keras.layers.GlobalAveragePooling2D()(inputs))
+    export_saved_model(model, tmp_path / "saved_model")
+    loaded = load_exported_model(tmp_path)
+    assert loaded.image_size == 20
+    assert loaded.signature(images=tf.constant(images(2, 5, 6)))["features"].shape == (2, 3)
+    signatures = tf.saved_model.load(str(tmp_path / "saved_model")).signatures
+    np.testing.assert_array_equal(signatures["image_size"]()["image_size"], [12, 20])
+
+
+def test_a_saved_model_without_its_image_size_is_refused_in_one_line(tmp_path):
+    def serve(images):
+        return {"features": tf.reduce_mean(tf.image.resize(images, (16, 16), antialias=True), axis=[1, 2])}
+
+    module = tf.Module()
+    module.serve = tf.function(serve, input_signature=[tf.TensorSpec([None, None, None, 3], tf.uint8, name="images")])
+    tf.saved_model.save(module, str(tmp_path / "saved_model"), signatures={"serving_default": module.serve})
+    with pytest.raises(UserError, match=r"image_size.*earlier versions.*Export it again.*backbone\.keras") as error:
+        load_exported_model(tmp_path)
+    assert "\n" not in str(error.value)
+
+
+def test_a_backbone_of_any_size_has_no_image_size_to_export(tmp_path):
+    inputs = keras.Input((None, None, 3))
+    model = keras.Model(inputs, keras.layers.GlobalAveragePooling2D()(inputs))
+    with pytest.raises(UserError, match="fixed height and width"):
+        export_saved_model(model, tmp_path / "saved_model")
+    assert not list(tmp_path.iterdir())

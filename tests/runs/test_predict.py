@@ -284,7 +284,7 @@ def test_what_is_no_exported_model_is_an_error(support_dir, images_dir, tmp_path
         ("renamed", "no such signature"),
         ("floats", "images float32"),
         ("logits", "logits float32"),
-        ("unsized", "dsl_tf exported"),
+        ("unsized", "Export it again"),
     ):
         assert_error([name, word], tmp_path / name, support_dir, images_dir)
     (tmp_path / "unfinished").mkdir()
