@@ -15,13 +15,18 @@ def with_standard_layers(model: keras.Model) -> keras.Model:
         model: a functional or sequential `keras.Model`, which may hold others.
 
     Returns:
-        A model with the same layers, names and weights that Keras loads without this package.
+        A model with the same layers, names and weights that Keras loads without this package. It shares with the model
+        the layers that Keras cannot copy, such as a `Lambda` of an anonymous function.
     """
 
-    def standard(layer):
-        if isinstance(layer, keras.Model):
-            return with_standard_layers(layer)
-        return _STANDARD.get(type(layer), type(layer)).from_config(layer.get_config())
+    def standard(layer: keras.layers.Layer) -> keras.layers.Layer:
+        try:
+            if isinstance(layer, keras.Model):
+                return with_standard_layers(layer)
+            return _STANDARD.get(type(layer), type(layer)).from_config(layer.get_config())
+        # The layer may be a user's, whose code may raise any kind of error.
+        except Exception:
+            return layer
 
     copy = keras.models.clone_model(model, clone_function=standard)
     copy.set_weights(model.get_weights())

@@ -37,7 +37,7 @@ def _build_backbone(configuration: TrainingConfiguration, image_shape: tuple[int
     return application(configuration.backbone, image_shape, configuration.weights)
 
 
-def _build_classifier(configuration, dimensions, classes):
+def _build_classifier(configuration: TrainingConfiguration, dimensions: int, classes: int) -> keras.layers.Layer | None:
     if configuration.classification_loss == "none":
         return None
     if configuration.head == "linear":
@@ -87,7 +87,7 @@ def build_loss(
     )
 
 
-def _build_optimizer(configuration, steps_per_epoch):
+def _build_optimizer(configuration: TrainingConfiguration, steps_per_epoch: int) -> keras.optimizers.Optimizer:
     warmup, drops = configuration.schedule_epochs
     schedule = WarmupStepDecay(
         configuration.learning_rate,
@@ -146,6 +146,11 @@ def build(
         ) from None
     finally:
         keras.config.set_dtype_policy(policy)
+    if not parts.trainable_weights:
+        raise UserError(
+            "A run must have weights to train. Received: a frozen backbone and no trainable classifier. Set "
+            "backbone.trainable = True, or train a classifier with --head=linear and --classification_loss."
+        )
     parts.optimizer.build(parts.trainable_weights)
     return parts
 
@@ -201,9 +206,9 @@ def _has_standard_normalization(model: keras.Model) -> bool:
     )
 
 
-def copy_weights(parts, others):
+def copy_weights(parts: Parts, others: Parts) -> None:
     """Copies the weights of backbone and classifier to other parts of the same shape."""
     if parts is not others:
         others.backbone.set_weights(parts.backbone.get_weights())
-        if parts.classifier is not None:
+        if parts.classifier is not None and others.classifier is not None:
             others.classifier.set_weights(parts.classifier.get_weights())

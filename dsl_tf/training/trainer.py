@@ -20,6 +20,7 @@ from dsl_tf.errors import UserError
 from dsl_tf.runs import directory as run_directory
 from dsl_tf.runs import flagfiles, provenance
 from dsl_tf.runs.configuration import TrainingConfiguration
+from dsl_tf.runs.own_backbone import checked_backbone
 from dsl_tf.training import construction
 from dsl_tf.training.checkpoints import Checkpoints
 from dsl_tf.training.extension import begin_extension, is_extension, read_extensions
@@ -119,8 +120,9 @@ def train(
         that is needed to repeat the run.
 
     Raises:
-        UserError: if the flags do not fit the data, or the output directory is another run's or one on other data, or
-            another process trains in it, or another worker died or runs another command.
+        UserError: if the flags do not fit the data, or the backbone cannot be trained or exported, or the output
+            directory is another run's or one on other data, or another process trains in it, or another worker died or
+            runs another command.
     """
     strategy = distribution.open_strategy(configuration.distribution, configuration.virtual_devices)
     if configuration.jit_compile and strategy.num_replicas_in_sync > 1:
@@ -226,6 +228,10 @@ def _build(
     """Returns the parts to export, which are on one device, and the run with those to train."""
     train_split = splits["train"]
     steps = steps_per_epoch(train_split.labels, configuration.ways, configuration.shots)
+    if backbone is not None:
+        # One that is not built yet gets its weights here.
+        keras.utils.set_random_seed(configuration.seed)
+        backbone = checked_backbone(backbone, train_split.images.shape[1:])
     exported = construction.build(configuration, train_split.images.shape[1:], train_split.class_count, steps, backbone)
     parts = construction.replicate(exported, configuration, strategy)
     training_step = TrainingStep(parts, configuration.jit_compile, strategy)

@@ -248,6 +248,35 @@ def test_a_backbone_that_returns_maps_is_refused(tmp_path):
         train(tiny_configuration(tmp_path), striped_splits(), backbone)
 
 
+def test_backbones_of_other_kinds_train_and_are_exported(tmp_path):
+    """Not built, for any size of image, with a layer that Keras cannot copy, and frozen."""
+    pooled = keras.layers.Lambda(lambda maps: tf.reduce_mean(maps, [1, 2]))
+    unbuilt = keras.Sequential([keras.layers.Conv2D(12, 3), keras.layers.BatchNormalization(), pooled])
+    frozen = keras.Sequential([keras.Input((None, None, 3)), *tiny_backbone().layers])
+    frozen.trainable = False
+    for name, backbone in (("unbuilt", unbuilt), ("frozen", frozen)):
+        before = frozen.get_weights()
+        train(tiny_configuration(tmp_path / name, epochs=1), striped_splits(), backbone)
+        served = tf.saved_model.load(str(tmp_path / name / "saved_model")).signatures["serving_default"]
+        images = striped_split(2, 3, seed=5).images
+        expected = backbone(images.astype(np.float32) / 127.5 - 1, training=False)
+        np.testing.assert_allclose(served(images=tf.constant(images))["features"], expected, rtol=1e-3, atol=1e-4)
+        assert (tmp_path / name / "backbone.keras").is_file()
+    for weights, others in zip(frozen.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(weights, others)
+
+
+def test_a_backbone_is_refused_before_anything_is_written(tmp_path):
+    pooled = keras.layers.Lambda(lambda images: tf.reduce_mean(images, [1, 2]))
+    two = keras.Model(inputs := keras.Input((SIZE, SIZE, 3)), [pooled(inputs), pooled(inputs)])
+    with pytest.raises(UserError, match="one output.*2 outputs"):
+        train(tiny_configuration(tmp_path), striped_splits(), two)
+    without_weights = keras.Model(inputs, pooled(inputs))
+    with pytest.raises(UserError, match="weights to train.*frozen"):
+        train(tiny_configuration(tmp_path, classification_loss="none"), striped_splits(), without_weights)
+    assert not [path for path in tmp_path.rglob("*") if path.is_file() and path.stat().st_size]
+
+
 def test_the_best_validated_weights_are_exported(tmp_path):
     """At a rate that destroys the network after the warm-up, the first epoch is the best."""
     configuration = tiny_configuration(tmp_path, epochs=3, warmup_epochs=0, decay_epochs=(1,), decay_rate=300.0)
