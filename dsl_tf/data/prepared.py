@@ -100,7 +100,7 @@ def _read_source(
 ) -> tuple[str, dict[str, RawSplit]]:
     """Returns what was found, in a few words, and its splits."""
     try:
-        if dataset.startswith(TFDS_PREFIX):
+        if dataset.startswith(TFDS_PREFIX) and class_split is not None:
             name = dataset.removeprefix(TFDS_PREFIX)
             return _described(name), tensorflow_datasets.read_tfds(name, data_dir, class_split)
         if data_dir is not None:

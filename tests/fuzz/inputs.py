@@ -32,10 +32,10 @@ from dsl_tf.data.class_lists import class_list
 from dsl_tf.data.decoding import UnreadableImageError, read_image, shorter_sides
 from dsl_tf.data.encoding import encode_image
 from dsl_tf.data.formats import imagenet
+from dsl_tf.data.formats.class_split import read_class_split
 from dsl_tf.data.formats.json_files import read_json
 from dsl_tf.data.formats.mini_imagenet_lists import read_lists
 from dsl_tf.data.formats.npz_images import find_images
-from dsl_tf.data.formats.tensorflow_datasets import read_class_split
 from dsl_tf.data.formats.unpickling import read_pickle
 from dsl_tf.data.split import SPLITS
 from dsl_tf.errors import UserError

@@ -1,25 +1,19 @@
 """Any image classification data set of TensorFlow Datasets (TFDS), divided by class into train, val and test."""
 
-import contextlib
 import dataclasses
 import difflib
 import os
 import pathlib
-import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import tensorflow_datasets as tfds
 
-from dsl_tf.data.formats.json_files import read_json
+from dsl_tf.data.formats.class_split import read_class_split
 from dsl_tf.data.formats.required import in_words
+from dsl_tf.data.formats.tfds_access import open_builder, tfds_errors, values_of
 from dsl_tf.data.raw import RawSplit
-from dsl_tf.data.split import SPLITS
 from dsl_tf.errors import UserError
-
-# Reading one by one from array_record files would take a system call or more for each image.
-_RECORDS_AT_ONCE = 64
-_OWN = "tensorflow_datasets.core.features."
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,12 +35,14 @@ class Pool:
     builder: tfds.core.DatasetBuilder
 
 
-def read_tfds(name, data_dir, class_split_path):
+def read_tfds(
+    name: str, data_dir: str | os.PathLike[str] | None, class_split_path: str | os.PathLike[str]
+) -> dict[str, RawSplit]:
     """Reads a TFDS data set, divided into splits as a file says.
 
     Args:
         name: its name in TFDS, such as `"stanford_dogs"` or `"name/config:1.0.0"`.
-        data_dir: the TFDS folder where it is prepared, or None for TFDS's own, where it is prepared if need be.
+        data_dir: the TFDS folder where it is prepared, or None for TFDS's own, where it is prepared on first use.
         class_split_path: a JSON file as `read_class_split` takes it.
 
     Returns:
@@ -60,41 +56,7 @@ def read_tfds(name, data_dir, class_split_path):
     return select(read_pool(name, data_dir), classes)
 
 
-def read_class_split(path):
-    """Reads which classes form the splits.
-
-    Args:
-        path: a JSON file such as `{"train": ["cat", "dog"], "val": ["owl"], "test": ["cow"]}`, with names of classes or
-            their labels; val and test may be left out.
-
-    Returns:
-        A dict from split to the tuple of its classes, names or integers.
-
-    Raises:
-        UserError: if it cannot be read or is not of this form.
-    """
-    splits = read_json(path)
-    wanted = f'{os.fspath(path)!r} must be like {{"train": ["cat", "dog"], "val": ["owl"], "test": ["cow"]}}'
-    if not isinstance(splits, dict):
-        raise UserError(f"{wanted}. Received: a {type(splits).__name__}. Write an object from split to its classes.")
-    others = [name for name in splits if name not in SPLITS]
-    if others:
-        raise UserError(f"{wanted}. Received: the split {in_words(others)}. Name the splits 'train', 'val' and 'test'.")
-    if "train" not in splits:
-        raise UserError(f"{wanted}. Received: no 'train'. Add the classes to train on.")
-    for split, classes in splits.items():
-        if not isinstance(classes, list) or not classes:
-            raise UserError(f"{wanted}. Received: no list of classes for {split!r}. Write one, or leave the split out.")
-        wrong = [entry for entry in classes if type(entry) not in (str, int)]
-        if wrong:
-            raise UserError(
-                f"{wanted}, with names of classes or their labels. Received: {in_words(wrong)} in {split!r}. "
-                "Correct the file."
-            )
-    return {split: tuple(splits[split]) for split in SPLITS if split in splits}
-
-
-def is_prepared(folder, name):
+def is_prepared(folder: pathlib.Path, name: str) -> bool:
     """Returns whether a TFDS folder holds a data set without configurations, going by the names of files.
 
     Args:
@@ -104,30 +66,7 @@ def is_prepared(folder, name):
     return any(folder.glob(f"{name}/*/dataset_info.json"))
 
 
-def check_features_file(path):
-    """Checks the features of prepared data before TFDS reads them: it imports whatever module their file names.
-
-    Args:
-        path: the file features.json.
-
-    Raises:
-        UserError: if it cannot be read, or has features of others than TFDS itself.
-    """
-    waiting = [read_json(path)]
-    while waiting:
-        value = waiting.pop()
-        if isinstance(value, dict):
-            kinds = [value.get(key) for key in ("pythonClassName", "python_class_name", "type")]
-            others = [kind for kind in kinds if isinstance(kind, str) and "." in kind and not kind.startswith(_OWN)]
-            if others:
-                raise UserError(
-                    f"{os.fspath(path)!r} must have features of TFDS's own, since others would run code. Received: "
-                    f"{others[0][:80]!r}. Prepare the data set again with TFDS."
-                )
-        waiting += value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-
-
-def read_pool(name, data_dir=None):
+def read_pool(name: str, data_dir: str | os.PathLike[str] | None = None) -> Pool:
     """Finds a TFDS data set on disk, of whichever version, and reads its labels.
 
     Args:
@@ -141,16 +80,16 @@ def read_pool(name, data_dir=None):
     Raises:
         UserError: if it is not there, cannot be prepared or read, or has no images with one label each.
     """
-    builder = _builder(name, data_dir)
+    builder = open_builder(name, data_dir)
     image_feature = _feature(name, builder, "image", tfds.features.Image)
     label_feature = _feature(name, builder, "label", tfds.features.ClassLabel)
     class_names = tuple(builder.info.features[label_feature].names or ())
     # TFDS keeps such images as four bytes a value, which decode as some other colours.
     if builder.info.features[image_feature].np_dtype == np.float32:
         raise UserError(f"The images of TFDS's {name!r} must be integers. Received: float32. Choose another data set.")
-    with _telling(f"The labels of TFDS's {name!r} cannot be read."):
+    with tfds_errors(f"The labels of TFDS's {name!r} cannot be read."):
         count = sum(info.num_examples for info in builder.info.splits.values())
-        labels = np.fromiter(_values(builder, label_feature), np.int32, count)
+        labels = np.fromiter(values_of(builder, label_feature), np.int32, count)
     wrong = labels[(labels < -1) | (labels >= len(class_names))]
     if wrong.size:
         raise UserError(
@@ -160,7 +99,7 @@ def read_pool(name, data_dir=None):
     return Pool(name, class_names, labels, image_feature, builder)
 
 
-def read_texts(pool, feature):
+def read_texts(pool: Pool, feature: str) -> list[str]:
     """Reads a text that TFDS keeps with every image, such as its file name.
 
     Args:
@@ -179,12 +118,12 @@ def read_texts(pool, feature):
             f"TFDS's {pool.name!r} must have the text {feature!r} with every image. Received: "
             f"{in_words(sorted(features))}. Prepare it again with TFDS."
         )
-    with _telling(f"The feature {feature!r} of TFDS's {pool.name!r} cannot be read."):
-        return [text.decode() for text in _values(pool.builder, feature)]
+    with tfds_errors(f"The feature {feature!r} of TFDS's {pool.name!r} cannot be read."):
+        return [text.decode() for text in values_of(pool.builder, feature)]
 
 
-def select(pool, classes):
-    """Divides a pool of images into splits by class; whatever else it holds is left out.
+def select(pool: Pool, classes: Mapping[str, Sequence[str | int]]) -> dict[str, RawSplit]:
+    """Divides a pool of images into splits by class; images of other classes are skipped.
 
     Args:
         pool: a `Pool`.
@@ -196,7 +135,7 @@ def select(pool, classes):
     Raises:
         UserError: if a class is unknown, without images, or there twice.
     """
-    used = {}
+    used: dict[int, str] = {}
     present = set(pool.labels.tolist())
     splits = {}
     for split, entries in classes.items():
@@ -212,29 +151,29 @@ def select(pool, classes):
         if empty:
             raise UserError(
                 f"Every class in {split!r} must have images in TFDS's {pool.name!r}. Received: none of "
-                f"{in_words(empty)}. Prepare the data set again, or leave these classes out."
+                f"{in_words(empty)}. Prepare the data set again, or remove these classes."
             )
         splits[split] = _raw_split(pool, chosen)
     return splits
 
 
-def _raw_split(pool, chosen):
+def _raw_split(pool: Pool, chosen: list[int]) -> RawSplit:
     # One more than there are labels, for the images whose label is −1.
     new_labels = np.full(len(pool.class_names) + 1, -1, np.int32)
     new_labels[chosen] = np.arange(len(chosen))
     labels = new_labels[pool.labels]
     positions = np.flatnonzero(labels >= 0)
 
-    def read(start) -> Iterator[tuple[str, bytes]]:
+    def read(start: int) -> Iterator[tuple[str, bytes]]:
         rest = positions[start:]
-        with _telling(f"The images of TFDS's {pool.name!r} cannot be read."):
-            for position, image in zip(rest, _values(pool.builder, pool.image_feature, rest), strict=True):
+        with tfds_errors(f"The images of TFDS's {pool.name!r} cannot be read."):
+            for position, image in zip(rest, values_of(pool.builder, pool.image_feature, rest), strict=True):
                 yield f"image {position} of TFDS's {pool.name!r}", image
 
     return RawSplit(tuple(pool.class_names[label] for label in chosen), labels[positions], read)
 
 
-def _label(pool, entry, split):
+def _label(pool: Pool, entry: str | int, split: str) -> int:
     names = pool.class_names
     if isinstance(entry, int):
         if 0 <= entry < len(names):
@@ -251,40 +190,8 @@ def _label(pool, entry, split):
     )
 
 
-def _builder(name, data_dir):
-    with _telling(f"TFDS cannot find the data set {name!r}.", "Check its name and its files."):
-        if data_dir is not None:
-            for path in pathlib.Path(data_dir).glob(f"{re.split('[/:]', name)[0]}/**/features.json"):
-                check_features_file(path)
-        # Before any builder of TFDS's own, which knows the files of its own version only.
-        with contextlib.suppress(tfds.core.DatasetNotFoundError):
-            return tfds.core.read_only_builder.builder_from_files(name, data_dir=data_dir)
-        if data_dir is None:
-            builder = tfds.builder(name)
-    if data_dir is not None:
-        raise UserError(
-            f"{os.fspath(data_dir)!r} must hold {name!r} as TFDS prepares it: a folder of that name with one for a "
-            f"version, such as 1.0.0, that has dataset_info.json and features.json. Received: {_found(data_dir)}. "
-            "Correct the path, or leave it out to have the data set downloaded into TFDS's own folder."
-        )
-    advice = "Prepare it with TFDS and pass the folder, or pass another form of the data."
-    with _telling(f"TFDS's {name!r} cannot be downloaded and prepared.", advice):
-        builder.download_and_prepare()
-    return builder
-
-
-def _found(data_dir):
-    if not os.path.isdir(data_dir):
-        return "no folder"
-    try:
-        names = sorted(entry for entry in os.listdir(data_dir) if not entry.startswith("."))
-    except OSError as error:
-        return error.strerror
-    return f"{in_words(names)}, or another version" if names else "an empty folder"
-
-
-def _feature(name, builder, usual, kind):
-    """The name of the usual feature where it is of a kind, or else of the only one of this kind."""
+def _feature(name: str, builder: tfds.core.DatasetBuilder, usual: str, kind: type) -> str:
+    """The name of the usual feature if it is of a kind, and otherwise of the only one of this kind."""
     features = builder.info.features
     found = sorted(key for key, feature in features.items() if isinstance(feature, kind))
     if usual in found:
@@ -295,61 +202,3 @@ def _feature(name, builder, usual, kind):
             f"{in_words(found or sorted(features))}. Choose an image classification data set."
         )
     return found[0]
-
-
-def _values(builder, feature, positions=None):
-    """Goes through the values of one feature as they are stored, at some ascending positions or at all."""
-    start = 0
-    for split, info in builder.info.splits.items():
-        stop = start + info.num_examples
-        if positions is None:
-            wanted = np.arange(info.num_examples)
-        else:
-            wanted = positions[np.searchsorted(positions, start) : np.searchsorted(positions, stop)] - start
-        if wanted.size:
-            if builder.info.file_format == tfds.core.FileFormat.ARRAY_RECORD:
-                yield from _random_access(builder, split, feature, wanted)
-            else:
-                yield from _sequential_access(builder, split, feature, wanted)
-        start = stop
-
-
-def _random_access(builder, split, feature, wanted):
-    # The feature alone, since TFDS would decode all the others too.
-    features = tfds.features.FeaturesDict({feature: builder.info.features[feature]})
-    records = builder.as_data_source(split, deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES)
-    for first in range(0, len(wanted), _RECORDS_AT_ONCE):
-        for record in records.__getitems__(wanted[first : first + _RECORDS_AT_ONCE].tolist()):
-            # What array_record gives for the lost part of a file that was cut short.
-            if not record:
-                raise ValueError(f"an empty record in {split!r}")
-            yield features.deserialize_example_np(record, decoders={feature: tfds.decode.SkipDecoding()})[feature]
-
-
-def _sequential_access(builder, split, feature, wanted):
-    instruction = tfds.core.ReadInstruction(split, from_=int(wanted[0]), to=int(wanted[-1]) + 1, unit="abs")
-    examples = builder.as_dataset(
-        split=instruction,
-        decoders=tfds.decode.PartialDecoding({feature: True}, decoders={feature: tfds.decode.SkipDecoding()}),
-        # One file after the other, so that a part of the split is in the order of the whole; and never all in memory.
-        read_config=tfds.ReadConfig(interleave_cycle_length=1, try_autocache=False),
-    )
-    remaining = iter((wanted - wanted[0]).tolist())
-    following = next(remaining)
-    for position, example in enumerate(examples.as_numpy_iterator()):
-        if position == following:
-            yield example[feature]
-            following = next(remaining, None)
-
-
-@contextlib.contextmanager
-def _telling(problem, advice="Prepare the data set again with TFDS, or check its files."):
-    """Tells in one line whatever goes wrong inside TFDS."""
-    try:
-        yield
-    except UserError:
-        raise
-    # The code of hundreds of data sets raises nearly any kind of error, and so do damaged files.
-    except Exception as error:
-        lines = str(error).strip().splitlines() or [type(error).__name__]
-        raise UserError(f"{problem} Received: {lines[0].strip().rstrip('.')[:300]}. {advice}") from error

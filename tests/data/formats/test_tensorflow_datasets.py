@@ -12,9 +12,9 @@ import tensorflow_datasets as tfds
 from array_record.python.array_record_module import ArrayRecordReader
 from PIL import Image
 
+from dsl_tf.data.formats.class_split import read_class_split
 from dsl_tf.data.formats.tensorflow_datasets import (
     is_prepared,
-    read_class_split,
     read_pool,
     read_texts,
     read_tfds,
