@@ -1,4 +1,4 @@
-"""Which format of a data set lies in a folder, and whether it holds the published classes and images."""
+"""Which format of a data set is in a folder, and whether it holds the published classes and images."""
 
 import os
 import pathlib
@@ -8,11 +8,12 @@ import numpy as np
 from absl import logging
 
 from dsl_tf.data.class_lists import IMAGE_COUNTS, class_list
+from dsl_tf.data.data_folder import check_data_dir, no_data_error
 from dsl_tf.data.formats import cifar_fs, cub, meta_inat, mini_imagenet, tiered_imagenet
 from dsl_tf.data.raw import Format, RawSplit
 from dsl_tf.errors import UserError
 
-FORMATS = {
+FORMATS: dict[str, tuple[Format, ...]] = {
     "mini_imagenet": mini_imagenet.FORMATS,
     "tiered_imagenet": tiered_imagenet.FORMATS,
     "cub": cub.FORMATS,
@@ -22,7 +23,7 @@ FORMATS = {
 
 
 def recognise(dataset: str, folder: str | os.PathLike[str]) -> Format:
-    """Finds the format of a data set that lies in a folder.
+    """Finds the format of a data set that is in a folder.
 
     Args:
         dataset: a key of `FORMATS`.
@@ -35,21 +36,16 @@ def recognise(dataset: str, folder: str | os.PathLike[str]) -> Format:
         UserError: if there is no such folder or it holds none of the formats.
     """
     folder = pathlib.Path(folder)
-    if not folder.is_dir():
-        found = "is a file" if folder.exists() else "does not exist"
-        raise UserError(
-            f"--data_dir must be a folder with {dataset}. Received: {str(folder)!r}, which {found}. Check the path."
-        )
+    check_data_dir(folder, dataset)
     for candidate in FORMATS[dataset]:
         if candidate.is_in(folder):
             return candidate
-    names = sorted(entry.name for entry in os.scandir(folder) if not entry.name.startswith("."))
-    shown = ", ".join(map(repr, names[:5])) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
     wanted = "; or ".join(candidate.files for candidate in FORMATS[dataset])
-    raise UserError(
-        f"--data_dir={str(folder)!r} must hold {dataset} in one of its formats: {wanted}. "
-        f"Received: {shown or 'an empty folder'}. Check the path."
-    )
+    raise no_data_error(folder, f"{dataset} in one of its formats: {wanted}", lambda near: _holds(dataset, near))
+
+
+def _holds(dataset: str, folder: pathlib.Path) -> bool:
+    return any(candidate.is_in(folder) for candidate in FORMATS[dataset])
 
 
 def check_published(dataset: str, splits: Mapping[str, RawSplit], allow_partial: bool) -> None:
@@ -79,9 +75,9 @@ def check_published(dataset: str, splits: Mapping[str, RawSplit], allow_partial:
         counts = np.bincount(split.labels, minlength=classes)
         fewest = int(counts.argmin())
         class_name = fewest if split.class_names is None else split.class_names[fewest]
-        message += f", with from {counts[fewest]} (class {class_name!r}) to {counts.max()} a class."
+        message += f", with from {counts[fewest]} (class {class_name!r}) to {counts.max()} per class."
         if found > expected:
-            raise UserError(f"{message} Remove what does not belong to it.")
+            raise UserError(f"{message} Remove what is not part of the data set.")
         if not allow_partial:
-            raise UserError(f"{message} Complete the data, or accept what is there with --allow_partial.")
-        logging.warning("%s Going on with these.", message)
+            raise UserError(f"{message} Complete the data, or pass --allow_partial to use what is there.")
+        logging.warning("%s These are used.", message)

@@ -99,9 +99,34 @@ def test_a_folder_with_none_of_the_formats_is_an_error_that_names_them(dataset, 
     with pytest.raises(UserError) as error:
         recognition.recognise(dataset, tmp_path)
     assert "\n" not in str(error.value)
-    assert "Received: 'holiday.txt'" in str(error.value)
+    assert "Received: 1 other file ('holiday.txt'). Check the path." in str(error.value)
     for candidate in recognition.FORMATS[dataset]:
         assert candidate.files in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("dataset", "file"),
+    [
+        ("mini_imagenet", "mini-imagenet-cache-val.pkl"),
+        ("tiered_imagenet", "train_images_png.pkl"),
+        ("cub", "images/001.Black_footed_Albatross/1.jpg"),
+        ("cifar_fs", "cifar-100-python/meta"),
+        ("meta_inat", "train_2017_bboxes.json"),
+    ],
+)
+def test_the_folder_above_or_below_that_would_do_is_named(dataset, file, tmp_path):
+    right = tmp_path / "downloads" / "data"
+    (right / file).parent.mkdir(parents=True)
+    (right / file).touch()
+    (right / "notes" / "old").mkdir(parents=True)
+    assert recognition.recognise(dataset, right).is_in(right)
+    for wrong, received in ((tmp_path, "'downloads'"), (right / "notes", "'old'"), (right / "notes" / "old", "empty")):
+        with pytest.raises(UserError) as error:
+            recognition.recognise(dataset, wrong)
+        # The parent of its folder holds meta-iNat too.
+        named = right.parent if dataset == "meta_inat" and wrong == tmp_path else right
+        assert str(error.value).endswith(f"Try --data_dir={str(named)!r}.")
+        assert received in str(error.value).rpartition("Received: ")[2]
 
 
 def test_a_folder_that_is_none_is_an_error(tmp_path):
