@@ -5,7 +5,7 @@ import sys
 
 import keras
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
 from dsl_tf import models
 from dsl_tf.runs.export import export_saved_model
@@ -13,29 +13,48 @@ from dsl_tf.runs.export import export_saved_model
 EXAMPLES = pathlib.Path(__file__).parent.parent / "examples"
 
 
-def test_features_of_a_folder_are_written(tmp_path):
+def test_features_of_a_folder_are_written_as_training_reads_it(tmp_path):
     keras.utils.set_random_seed(0)
     model = models.resnet12((16, 16, 3), (4, 4, 8, 12))
     export_saved_model(model, tmp_path / "saved_model")
     random = np.random.default_rng(0)
-    for name, shape in (("cat/1.png", (16, 16)), ("cat/2.jpg", (40, 20)), ("dog/1.png", (16, 16))):
+    for name, shape in (("cat/1.png", (16, 16)), ("cat/2.jpg", (40, 20)), ("pets/dog/1.bmp", (16, 16))):
         path = tmp_path / "images" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(random.integers(0, 256, (*shape, 3), np.uint8)).save(path)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    rotated = tmp_path / "images" / "pets" / "dog" / "2.JPG"
+    Image.fromarray(random.integers(0, 256, (16, 16, 3), np.uint8)).save(rotated, exif=exif)
+    (tmp_path / "images" / "cat" / "3.png").write_text("not an image")
+    (tmp_path / "images" / "empty").mkdir()
     (tmp_path / "images" / "notes.txt").write_text("not an image")
-    subprocess.run(
+    script = subprocess.run(
         [sys.executable, EXAMPLES / "extract_features.py", "saved_model", "images", "features.npz"],
         cwd=tmp_path,
         check=True,
         capture_output=True,
+        text=True,
+    )
+    assert "images/cat/3.png" in script.stderr and "not an image" in script.stderr and "notes.txt" in script.stderr
+    assert script.stdout.endswith(
+        "Try next: python -m dsl_tf evaluate --features=features.npz --ways=2 --shots=1 --queries=1\n"
     )
     with np.load(tmp_path / "features.npz", allow_pickle=False) as arrays:
-        assert arrays["features"].shape == (3, 12)
-        assert arrays["labels"].tolist() == [0, 0, 1]
-        assert arrays["class_names"].tolist() == ["cat", "dog"]
-        image = np.asarray(Image.open(tmp_path / "images" / "dog" / "1.png"), np.float32)
-        expected = model(image[None] / 127.5 - 1, training=False)[0]
-        np.testing.assert_allclose(arrays["features"][2], expected, rtol=1e-4, atol=1e-5)
+        assert arrays["features"].shape == (4, 12)
+        assert arrays["labels"].tolist() == [0, 0, 1, 1]
+        assert arrays["class_names"].tolist() == ["cat", "pets/dog"]
+        assert [pathlib.Path(file).name for file in arrays["files"]] == ["1.png", "2.jpg", "1.bmp", "2.JPG"]
+        for row, file in ((0, tmp_path / "images" / "cat" / "1.png"), (3, rotated)):
+            image = np.asarray(ImageOps.exif_transpose(Image.open(file)), np.float32)
+            expected = model(image[None] / 127.5 - 1, training=False)[0]
+            np.testing.assert_allclose(arrays["features"][row], expected, rtol=1e-4, atol=1e-5)
+
+
+def test_help_of_feature_extraction():
+    script = [sys.executable, EXAMPLES / "extract_features.py", "--help"]
+    shown = subprocess.run(script, check=True, capture_output=True, text=True)
+    assert "usage: extract_features.py" in shown.stdout and "its saved_model folder" in shown.stdout
 
 
 def test_custom_loop_learns_to_tell_unseen_classes_apart():
