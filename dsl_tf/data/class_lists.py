@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 
 _FOLDER = pathlib.Path(__file__).parent / "class_splits"
 
-# Table 2. meta-iNat is not in it: its images are counted nowhere in the paper.
+# Table 2. meta-iNat is not in it: the paper does not give its numbers of images.
 IMAGE_COUNTS = {
     "mini_imagenet": {"train": 38_400, "val": 9_600, "test": 12_000},
     "tiered_imagenet": {"train": 448_695, "val": 124_261, "test": 206_209},

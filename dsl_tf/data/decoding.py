@@ -93,7 +93,7 @@ def read_image(source: str | os.PathLike[str] | bytes, image_size: int, keep_tru
 
 
 def shorter_sides(paths: Iterable[str | os.PathLike[str]]) -> Iterator[int]:
-    """Reads the shorter sides of images from their headers, one by one; passes over what is not an image.
+    """Reads the shorter sides of images from their headers, one by one; skips what is not an image.
 
     Args:
         paths: the files.

@@ -23,7 +23,7 @@ from dsl_tf.files import check_regular, replacing
 
 IMAGE_SIZE = 32
 
-# Raise it with every change to a pixel or a class, so that older cache files are left aside.
+# Raise it with every change to a pixel or a class, so that older cache files are not read.
 _VERSION = 1
 _IMAGES_PER_CLASS = 24
 _FEWEST_TYPEFACES = 6
@@ -59,10 +59,10 @@ def load_split(split: str, cache_dir: str | os.PathLike | None = None) -> Split:
     Args:
         split: `"train"` (Latin, digits and Cyrillic), `"val"` (Greek) or `"test"` (Armenian and Georgian).
         cache_dir: the folder of the cache file; None for `$XDG_CACHE_HOME/dsl_tf` or `~/.cache/dsl_tf`. A
-            damaged file is replaced. In a folder that cannot be written nothing is cached.
+            damaged file is replaced. If the folder cannot be written, nothing is cached.
 
     Returns:
-        a `Split` with 24 images a class, uint8 `[n, 32, 32, 3]`, dark ink on white. The class names are the
+        a `Split` with 24 images per class, uint8 `[n, 32, 32, 3]`, dark ink on white. The class names are the
         characters' Unicode names.
 
     Raises:
@@ -110,7 +110,7 @@ def _write(path: pathlib.Path, arrays: dict[str, Any]) -> None:
             np.savez(beside, **arrays)
 
 
-# In memory too, or three splits would cost three renderings where nothing can be written.
+# In memory too, or three splits would cost three renderings if nothing can be written.
 @functools.cache
 def _render() -> dict[str, np.ndarray]:
     folder = os.path.join(matplotlib.get_data_path(), "fonts", "ttf")
@@ -120,7 +120,7 @@ def _render() -> dict[str, np.ndarray]:
     fonts = {name: ImageFont.truetype(path, _FONT_SIZE, layout_engine=layout) for name, path in paths.items()}
     charmaps = {name: FT2Font(path).get_charmap() for name, path in paths.items()}
     inks, split_of = {}, {}
-    # Train before val before test: what looks like a training class is left out there, not in training.
+    # Train before val before test: what looks like a training class is skipped there, not in training.
     for split, ranges in _SCRIPTS.items():
         for code_point in itertools.chain.from_iterable(range(first, last + 1) for first, last in ranges):
             character = chr(code_point)

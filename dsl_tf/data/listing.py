@@ -1,4 +1,4 @@
-"""What lies in a folder of images: the one listing for training, prediction and every format with class folders."""
+"""What is in a folder of images: the one listing for training, prediction and every format with class folders."""
 
 import dataclasses
 import os

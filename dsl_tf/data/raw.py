@@ -1,4 +1,4 @@
-"""Data sets as they reach people's disks, before they are prepared."""
+"""Data sets as people have them on disk, before they are prepared."""
 
 import dataclasses
 import pathlib
@@ -12,7 +12,7 @@ class RawSplit:
     """One part (train, val or test) of a data set, in whatever form it is stored.
 
     Args:
-        class_names: the name of each class, by label; None where the format has labels without names.
+        class_names: the name of each class, by label; None if the format has labels without names.
         labels: integers `[n]` from 0 to the number of classes − 1, one for each image.
         read: `read(start)` goes through the images from a position on: pairs of a name, for messages, and the image:
             a `pathlib.Path` of an image file, the `bytes` of one, or its pixels, uint8 `[height, width, 3]`, RGB.
@@ -25,13 +25,13 @@ class RawSplit:
 
 @dataclasses.dataclass(frozen=True)
 class Format:
-    """One of the formats in which a data set goes round.
+    """One of the formats in which a data set is published.
 
     Args:
         description: what it is, in a few words.
         files: the files it consists of, as a user would look for them.
         is_in: whether any of these files is in a folder; looks at names only.
-        read: the splits in a folder, a dict from `"train"`, `"val"`, `"test"` to `RawSplit`; raises a `UserError` where
+        read: the splits in a folder, a dict from `"train"`, `"val"`, `"test"` to `RawSplit`; raises a `UserError` if
             files are missing or wrong. Images are not touched before `RawSplit.read`.
     """
 

@@ -72,7 +72,7 @@ def _glyphs(image_size: int | None, cache_dir: str | os.PathLike[str] | None) ->
     if image_size not in (None, glyphs.IMAGE_SIZE):
         raise UserError(
             f"--dataset=glyphs is rendered at --image_size={glyphs.IMAGE_SIZE}. Received: {image_size}. "
-            "Leave the flag out."
+            "Remove the flag."
         )
     return {split: functools.partial(glyphs.load_split, split, cache_dir) for split in SPLITS}
 
@@ -100,7 +100,7 @@ def _with_held_out_classes(loaders: dict[str, Callable[[], Split]], fraction: fl
     if "val" in loaders:
         raise UserError(
             f"--val_fraction holds out training classes if there is no val split. Received: {fraction}, and a data "
-            "set with one. Leave the flag out."
+            "set with one. Remove the flag."
         )
     divide = functools.cache(lambda: loaders["train"]().hold_out(fraction))
     held_out: dict[str, Callable[[], Split]] = {"train": lambda: divide()[0], "val": lambda: divide()[1]}

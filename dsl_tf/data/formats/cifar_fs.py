@@ -7,6 +7,7 @@ import shutil
 import tarfile
 import tempfile
 import zlib
+from collections.abc import Iterable, Iterator, Mapping
 
 import numpy as np
 
@@ -33,11 +34,11 @@ _POOL = "cifar100"
 _LISTS = "splits/bertinetto"
 
 
-def read_from_tfds(data_dir=None):
+def read_from_tfds(data_dir: str | os.PathLike[str] | None = None) -> dict[str, RawSplit]:
     """Reads CIFAR-FS from the CIFAR-100 of TensorFlow Datasets.
 
     Args:
-        data_dir: the TFDS folder where it is prepared, or None for TFDS's own, where it is prepared if need be.
+        data_dir: the TFDS folder where it is prepared, or None for TFDS's own, where it is prepared on first use.
 
     Returns:
         A dict from split to `RawSplit`.
@@ -48,30 +49,30 @@ def read_from_tfds(data_dir=None):
     return tensorflow_datasets.select(tensorflow_datasets.read_pool(TFDS_NAME, data_dir), class_list("cifar_fs"))
 
 
-def _has_tfds(folder):
+def _has_tfds(folder: pathlib.Path) -> bool:
     return tensorflow_datasets.is_prepared(folder, TFDS_NAME)
 
 
-def _has_python_pickles(folder):
+def _has_python_pickles(folder: pathlib.Path) -> bool:
     return has_any(folder / _PYTHON, _PARTS) or has_any(folder, _PARTS)
 
 
-def _read_python_pickles(folder):
+def _read_python_pickles(folder: pathlib.Path) -> dict[str, RawSplit]:
     folder = folder / _PYTHON if has_any(folder / _PYTHON, _PARTS) else folder
     return _splits(required_files(folder, _PARTS))
 
 
-def _has_archive(folder):
+def _has_archive(folder: pathlib.Path) -> bool:
     return has_any(folder, [_ARCHIVE])
 
 
-def _read_archive(folder):
+def _read_archive(folder: pathlib.Path) -> dict[str, RawSplit]:
     # Windows cannot delete files that arrays are windows on; elsewhere these stay valid without the name.
     with tempfile.TemporaryDirectory(prefix="dsl_tf_", ignore_cleanup_errors=True) as directory:
         return _splits(_unpacked(folder / _ARCHIVE, pathlib.Path(directory)))
 
 
-def _unpacked(archive, directory):
+def _unpacked(archive: pathlib.Path, directory: pathlib.Path) -> dict[str, pathlib.Path]:
     """Copies the members that are known by their whole name, and nothing else, to a folder."""
     paths = {}
     try:
@@ -93,7 +94,7 @@ def _unpacked(archive, directory):
         reason = getattr(error, "strerror", None) or " ".join(str(error).split())
         raise UserError(
             f"{os.fspath(archive)!r} must be a whole tar.gz, with room for its content in {os.fspath(directory)!r}. "
-            f"Received: {reason}. Fetch it again, or unpack it and pass the folder."
+            f"Received: {reason}. Download it again, or unpack it and pass the folder."
         ) from error
     missing = [f"{_PYTHON}/{part}" for part in _PARTS if part not in paths]
     if missing:
@@ -101,7 +102,7 @@ def _unpacked(archive, directory):
     return paths
 
 
-def _splits(paths):
+def _splits(paths: Mapping[str, pathlib.Path]) -> dict[str, RawSplit]:
     names = value_of(read_dict(paths[_META]), "fine_label_names", paths[_META])
     names = [as_text(name) for name in names] if isinstance(names, list) else []
     if not names or len(set(names)) < len(names) or None in names:
@@ -111,7 +112,7 @@ def _splits(paths):
     return {split: _raw_split(rows, fine_labels, names, classes) for split, classes in class_list("cifar_fs").items()}
 
 
-def _rows(path, class_count):
+def _rows(path: pathlib.Path, class_count: int) -> tuple[np.ndarray, np.ndarray]:
     values = read_dict(path)
     data = value_of(values, "data", path)
     if not isinstance(data, np.ndarray) or data.dtype != np.uint8 or data.shape[1:] != (3 * _SIDE * _SIDE,):
@@ -123,20 +124,25 @@ def _rows(path, class_count):
     return data, labels
 
 
-def _raw_split(rows, fine_labels, names, classes):
+def _raw_split(
+    rows: list[tuple[np.ndarray, np.ndarray]],
+    fine_labels: np.ndarray,
+    names: list[str | None],
+    classes: tuple[str, ...],
+) -> RawSplit:
     (first_data, _), (second_data, _) = rows
     missing = [name for name in classes if name not in names or not (fine_labels == names.index(name)).any()]
     if missing:
         raise UserError(
             f"CIFAR-100's pickles must have images of all 100 classes. Received: none of {in_words(missing)}. "
-            "Fetch them again."
+            "Download them again."
         )
     new_labels = np.full(len(names), -1, np.int32)
     new_labels[[names.index(name) for name in classes]] = np.arange(len(classes))
     labels = new_labels[fine_labels]
     positions = np.flatnonzero(labels >= 0)
 
-    def read(start):
+    def read(start: int) -> Iterator[tuple[str, np.ndarray]]:
         for position in positions[start:]:
             in_first = position < len(first_data)
             planes = first_data[position] if in_first else second_data[position - len(first_data)]
@@ -146,19 +152,19 @@ def _raw_split(rows, fine_labels, names, classes):
     return RawSplit(classes, labels[positions], read)
 
 
-def _has_pickles(folder):
+def _has_pickles(folder: pathlib.Path) -> bool:
     return has_any(folder, _PICKLES.values())
 
 
-def _read_pickles(folder):
+def _read_pickles(folder: pathlib.Path) -> dict[str, RawSplit]:
     return read_labelled_pickles(required_files(folder, _PICKLES), _SIDE, class_list("cifar_fs"))
 
 
-def _has_lists(folder):
+def _has_lists(folder: pathlib.Path) -> bool:
     return _pool_folder(folder) is not None
 
 
-def _pool_folder(folder):
+def _pool_folder(folder: pathlib.Path) -> pathlib.Path | None:
     """The folder that has `data` with class folders, or the lists of classes."""
     names = [name for classes in class_list("cifar_fs").values() for name in classes]
     for root in (folder / _POOL, folder):
@@ -167,8 +173,9 @@ def _pool_folder(folder):
     return None
 
 
-def _read_lists(folder):
+def _read_lists(folder: pathlib.Path) -> dict[str, RawSplit]:
     root = _pool_folder(folder)
+    assert root is not None, "_has_lists says so"
     paths = required_files(root, {split: f"{_LISTS}/{split}.txt" for split in SPLITS})
     published = class_list("cifar_fs")
     for split, path in paths.items():
@@ -179,7 +186,7 @@ def _read_lists(folder):
     return read_class_folders({split: _folders(root / "data", published[split]) for split in SPLITS})
 
 
-def _lines(path):
+def _lines(path: pathlib.Path) -> list[str]:
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
@@ -187,21 +194,21 @@ def _lines(path):
     return [line.strip() for line in lines if line.strip()]
 
 
-def _folders(folder, names):
+def _folders(folder: pathlib.Path, names: Iterable[str]) -> dict[str, pathlib.Path]:
     missing = [name for name in names if not os.path.isdir(folder / name)]
     if missing:
         raise UserError(
             f"{os.fspath(folder)!r} must have a folder for each class of CIFAR-100. Received: none for "
-            f"{in_words(missing)}. Get a complete copy of the data set."
+            f"{in_words(missing)}. Download the whole data set again."
         )
     return {name: folder / name for name in names}
 
 
-def _has_class_folders(folder):
+def _has_class_folders(folder: pathlib.Path) -> bool:
     return has_split_folders(folder)
 
 
-def _read_class_folders(folder):
+def _read_class_folders(folder: pathlib.Path) -> dict[str, RawSplit]:
     found, published = split_folders(folder), class_list("cifar_fs")
     for split in SPLITS:
         check_classes(list(found[split]), published[split], folder / split)

@@ -89,7 +89,7 @@ def _raw_split(class_folders: Mapping[str, pathlib.Path]) -> RawSplit:
         if not names:
             raise UserError(
                 f"The class folder {os.fspath(folder)!r} must hold images ({', '.join(EXTENSIONS)}). Received: none. "
-                "Fill it or get a complete copy of the data set."
+                "Add its images or download the whole data set again."
             )
         rows += [(folder, name) for name in names]
         counts.append(len(names))

@@ -2,12 +2,14 @@
 
 import dataclasses
 import os
+import pathlib
+from collections.abc import Sequence
 
 from dsl_tf.data.class_lists import class_list
 from dsl_tf.data.formats import tensorflow_datasets
 from dsl_tf.data.formats.class_folders import read_class_folders, sub_folders
 from dsl_tf.data.formats.required import in_words
-from dsl_tf.data.raw import Format
+from dsl_tf.data.raw import Format, RawSplit
 from dsl_tf.errors import UserError
 
 TFDS_NAME = "caltech_birds2011"
@@ -18,11 +20,11 @@ _CLASSES = sum(map(len, class_list("cub").values()))
 _TFDS_PATH = "image/filename"
 
 
-def read_from_tfds(data_dir=None):
+def read_from_tfds(data_dir: str | os.PathLike[str] | None = None) -> dict[str, RawSplit]:
     """Reads CUB few-shot from the Caltech Birds 2011 of TensorFlow Datasets.
 
     Args:
-        data_dir: the TFDS folder where it is prepared, or None for TFDS's own, where it is prepared if need be.
+        data_dir: the TFDS folder where it is prepared, or None for TFDS's own, where it is prepared on first use.
 
     Returns:
         A dict from split to `RawSplit`.
@@ -39,20 +41,21 @@ def read_from_tfds(data_dir=None):
     return tensorflow_datasets.select(dataclasses.replace(pool, class_names=names), class_list("cub"))
 
 
-def _has_tfds(folder):
+def _has_tfds(folder: pathlib.Path) -> bool:
     return tensorflow_datasets.is_prepared(folder, TFDS_NAME)
 
 
-def _images_folder(folder):
+def _images_folder(folder: pathlib.Path) -> pathlib.Path | None:
     return next((path for path in (folder / _ROOT / _IMAGES, folder / _IMAGES) if os.path.isdir(path)), None)
 
 
-def _has_folders(folder):
+def _has_folders(folder: pathlib.Path) -> bool:
     return _images_folder(folder) is not None
 
 
-def _read_folders(folder):
+def _read_folders(folder: pathlib.Path) -> dict[str, RawSplit]:
     images = _images_folder(folder)
+    assert images is not None, "_has_folders says so"
     folders = sub_folders(images)
     names = list(folders)
     _check_numbers(names, repr(os.fspath(images)))
@@ -64,7 +67,7 @@ def _read_folders(folder):
     )
 
 
-def _check_numbers(names, where):
+def _check_numbers(names: Sequence[str], where: str) -> None:
     """Checks the numbers in the names, since the order of the classes says which split they are in."""
     wrong = [name for number, name in enumerate(names, 1) if not name.startswith(f"{number:03}.")]
     if wrong or len(names) != _CLASSES:
@@ -73,7 +76,7 @@ def _check_numbers(names, where):
             received += f", out of place {in_words(wrong)}"
         raise UserError(
             f"{where} must have {_CLASSES} classes, from '001.Black_footed_Albatross' to '200.Common_Yellowthroat'. "
-            f"Received: {received}. Get a complete copy of the data set, with its own folder names."
+            f"Received: {received}. Download the whole data set again and keep its folder names."
         )
 
 

@@ -4,7 +4,8 @@ import dataclasses
 import os
 import pathlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import BinaryIO
 
 import numpy as np
 
@@ -38,7 +39,7 @@ class ClassImages:
     read: Callable[[int], pathlib.Path | bytes]
 
 
-def is_class_id(name):
+def is_class_id(name: str) -> bool:
     """Returns whether a name is an ImageNet class id such as `n01532829`.
 
     Args:
@@ -47,14 +48,14 @@ def is_class_id(name):
     return _CLASS.fullmatch(name) is not None
 
 
-def class_folders(folder):
-    """Finds the folders of ImageNet classes, in a folder or where ImageNet has its train folder inside of it.
+def class_folders(folder: pathlib.Path) -> dict[str, pathlib.Path]:
+    """Finds the folders of ImageNet classes, in a folder or in ImageNet's train folder inside it.
 
     Args:
         folder: the folder, a `pathlib.Path`.
 
     Returns:
-        A dict from class id to the path of its folder, empty where there are none.
+        A dict from class id to the path of its folder, empty if there are none.
 
     Raises:
         UserError: if a folder cannot be read.
@@ -63,7 +64,7 @@ def class_folders(folder):
     return {name: path for name, path in sub_folders(root).items() if is_class_id(name)} if root else {}
 
 
-def has_folders(folder):
+def has_folders(folder: pathlib.Path) -> bool:
     """Returns whether a folder has folders of ImageNet classes or of splits; never raises.
 
     Args:
@@ -72,7 +73,9 @@ def has_folders(folder):
     return has_class_folders(folder) or has_split_folders(folder)
 
 
-def published_folders(folder, classes):
+def published_folders(
+    folder: pathlib.Path, classes: Mapping[str, tuple[str, ...]]
+) -> dict[str, dict[str, pathlib.Path]]:
     """Finds the folders of the classes of a data set, sorted into the folders train, val and test or all in one.
 
     Args:
@@ -98,7 +101,7 @@ def published_folders(folder, classes):
     return {split: {name: found[split][name] for name in names} for split, names in classes.items()}
 
 
-def has_pool(folder, classes):
+def has_pool(folder: pathlib.Path, classes: Mapping[str, tuple[str, ...]]) -> bool:
     """Returns whether classes of all splits lie in one folder, as in ImageNet, whose own splits share all classes.
 
     Args:
@@ -112,7 +115,7 @@ def has_pool(folder, classes):
     return all(any(name in pool for name in names) for names in classes.values())
 
 
-def has_class_folders(folder):
+def has_class_folders(folder: pathlib.Path) -> bool:
     """Returns whether a folder has folders of ImageNet classes; never raises.
 
     Args:
@@ -121,7 +124,7 @@ def has_class_folders(folder):
     return _first_with(folder, _CLASS, os.DirEntry.is_dir) is not None
 
 
-def has_tars(folder):
+def has_tars(folder: pathlib.Path) -> bool:
     """Returns whether a folder has tars of ImageNet classes; never raises.
 
     Args:
@@ -130,7 +133,7 @@ def has_tars(folder):
     return os.path.isfile(folder / _TAR) or _first_with(folder, _CLASS_TAR, os.DirEntry.is_file) is not None
 
 
-def class_images(folder, classes):
+def class_images(folder: pathlib.Path, classes: Sequence[str]) -> dict[str, ClassImages]:
     """Lists the training images of some classes.
 
     Args:
@@ -157,7 +160,7 @@ def class_images(folder, classes):
     return images
 
 
-def pick(images, labels, positions):
+def pick(images: Mapping[str, ClassImages], labels: Sequence[int] | np.ndarray, positions: Sequence[int]) -> RawSplit:
     """Makes a split of training images.
 
     Args:
@@ -170,14 +173,16 @@ def pick(images, labels, positions):
     """
     by_label = list(images.values())
 
-    def read(start):
+    def read(start: int) -> Iterator[tuple[str, pathlib.Path | bytes]]:
         for label, position in zip(labels[start:], positions[start:]):
             yield by_label[label].names[position], by_label[label].read(position)
 
     return RawSplit(tuple(images), np.asarray(labels, np.int32), read)
 
 
-def _first_with(folder, pattern, is_kind):
+def _first_with(
+    folder: pathlib.Path, pattern: re.Pattern[str], is_kind: Callable[[os.DirEntry[str]], bool]
+) -> pathlib.Path | None:
     """The first of the folders that ImageNet may lie in with an entry of a kind, or None."""
     for name in _FOLDERS:
         try:
@@ -189,13 +194,13 @@ def _first_with(folder, pattern, is_kind):
     return None
 
 
-def _images_in_folder(class_id, folder):
+def _images_in_folder(class_id: str, folder: pathlib.Path) -> ClassImages:
     names = _by_number(class_id, image_names(folder), folder)
     return ClassImages(names, lambda position: folder / names[position])
 
 
-def _class_tars(folder):
-    """The file in which each class tar lies, where it starts there, and where it ends."""
+def _class_tars(folder: pathlib.Path) -> dict[str, tuple[pathlib.Path, int, int]]:
+    """The file that holds each class tar, and where it starts and ends there."""
     root = _first_with(folder, _CLASS_TAR, os.DirEntry.is_file)
     if root:
         paths = [path for path in root.iterdir() if _CLASS_TAR.fullmatch(path.name)]
@@ -206,7 +211,7 @@ def _class_tars(folder):
             f"The data folder must hold ImageNet's training images: {FILES}. Received: {os.fspath(folder)!r} "
             "without. Check the path."
         )
-    tars = {}
+    tars: dict[str, tuple[pathlib.Path, int, int]] = {}
     with _opened(path) as file:
         for name, start, size in tar_members(file, 0, os.path.getsize(path)):
             if not _CLASS_TAR.fullmatch(name):
@@ -218,7 +223,7 @@ def _class_tars(folder):
     return tars
 
 
-def _images_in_tar(class_id, path, start, end):
+def _images_in_tar(class_id: str, path: pathlib.Path, start: int, end: int) -> ClassImages:
     with _opened(path) as file:
         members = [member for member in tar_members(file, start, end) if not member[0].startswith(".")]
     spans = {name: (offset, size) for name, offset, size in members}
@@ -226,16 +231,16 @@ def _images_in_tar(class_id, path, start, end):
     return ClassImages(names, lambda position: _bytes_at(path, *spans[names[position]]))
 
 
-def _by_number(class_id, names, where):
+def _by_number(class_id: str, names: Sequence[str], where: pathlib.Path) -> tuple[str, ...]:
     """Sorts the names of the images of a class by their numbers, of which each may be there once."""
-    numbers = {}
+    numbers: dict[int, str] = {}
     for name in names:
         stem, extension = os.path.splitext(name)
         match = _NUMBER.fullmatch(stem.removeprefix(class_id))
         if not stem.startswith(class_id) or match is None or extension.lower() not in EXTENSIONS:
             raise UserError(
                 f"The images of the class {class_id} in {os.fspath(where)!r} must have names such as "
-                f"'{class_id}_5.JPEG'. Received: {name[:80]!r}. Get ImageNet's own files."
+                f"'{class_id}_5.JPEG'. Received: {name[:80]!r}. Download ImageNet's own files."
             )
         number = int(match[1])
         if number in numbers:
@@ -243,19 +248,19 @@ def _by_number(class_id, names, where):
         numbers[number] = name
     if not numbers:
         raise UserError(
-            f"The class {class_id} in {os.fspath(where)!r} must have images. Received: none. Get ImageNet's own files."
+            f"The class {class_id} in {os.fspath(where)!r} must have images. Received: none. Download ImageNet's files."
         )
     return tuple(numbers[number] for number in sorted(numbers))
 
 
-def _twice_error(name, where):
+def _twice_error(name: str, where: pathlib.Path) -> UserError:
     return UserError(
         f"Each image of ImageNet must be in {os.fspath(where)!r} once. Received: {name!r} twice. "
-        "Remove the copy or get ImageNet's own files."
+        "Remove the copy or download ImageNet's own files."
     )
 
 
-def _bytes_at(path, offset, size):
+def _bytes_at(path: pathlib.Path, offset: int, size: int) -> bytes:
     with _opened(path) as file:
         file.seek(offset)
         content = file.read(size)
@@ -266,7 +271,7 @@ def _bytes_at(path, offset, size):
     return content
 
 
-def _opened(path):
+def _opened(path: pathlib.Path) -> BinaryIO:
     try:
         return open(path, "rb")
     except OSError as error:

@@ -1,12 +1,13 @@
-"""JSON files that users hand over, whose mistakes are told in one line."""
+"""JSON files that users write, whose mistakes are reported in one line."""
 
 import json
 import os
+from typing import Any
 
 from dsl_tf.errors import UserError
 
 
-def read_json(path):
+def read_json(path: str | os.PathLike[str]) -> Any:
     """Reads a JSON file, UTF-8 with or without a byte order mark.
 
     Args:
@@ -16,7 +17,7 @@ def read_json(path):
         Whatever it holds.
 
     Raises:
-        UserError: if it is missing, cannot be read, or is no JSON, or an object has a key twice.
+        UserError: if it is missing, cannot be read, is not JSON, or has an object with a key twice.
     """
     # Opening a named pipe would wait for ever.
     if not os.path.isfile(path):
@@ -36,7 +37,7 @@ def read_json(path):
         raise _unreadable(path, error.strerror) from None
 
 
-def _object(pairs):
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     values = dict(pairs)
     # JSON's own reader keeps the last of them without a word.
     if len(values) < len(pairs):
@@ -45,5 +46,5 @@ def _object(pairs):
     return values
 
 
-def _unreadable(path, reason):
+def _unreadable(path: str | os.PathLike[str], reason: object) -> UserError:
     return UserError(f"A readable JSON file was expected. Received: {os.fspath(path)!r} ({reason}). Check the file.")

@@ -1,4 +1,8 @@
-"""Pickles of the images of a split and their integer labels, as mini-ImageNet and CIFAR-FS go round."""
+"""Pickles of the images of a split and their integer labels, as mini-ImageNet and CIFAR-FS are often published."""
+
+import os
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 
@@ -6,7 +10,9 @@ from dsl_tf.data.formats.pickled import as_text, compacted, integers_of, pixels_
 from dsl_tf.data.raw import RawSplit
 
 
-def read_labelled_pickles(paths, side, classes):
+def read_labelled_pickles(
+    paths: Mapping[str, str | os.PathLike[str]], side: int, classes: Mapping[str, tuple[str, ...]]
+) -> dict[str, RawSplit]:
     """Reads pickled dicts with `data` and `labels`, one file for each split.
 
     Labels are any integers, in a split of their own, and become 0 to the number of classes − 1 in their order.
@@ -19,7 +25,7 @@ def read_labelled_pickles(paths, side, classes):
         classes: a dict from split to the published names of its classes.
 
     Returns:
-        A dict from split to `RawSplit`, whose images are pixels. The classes have names where the files name them
+        A dict from split to `RawSplit`, whose images are pixels. The classes have names if the files name them
         and the names are the published ones.
 
     Raises:
@@ -28,21 +34,22 @@ def read_labelled_pickles(paths, side, classes):
     return {split: _raw_split(path, side, classes[split]) for split, path in paths.items()}
 
 
-def _raw_split(path, side, published):
+def _raw_split(path: str | os.PathLike[str], side: int, published: tuple[str, ...]) -> RawSplit:
     values = read_dict(path)
     pixels = pixels_of(value_of(values, "data", path), side, path)
     labels = integers_of(value_of(values, "labels", path), path, len(pixels))
     distinct, labels = compacted(labels, len(published), path)
-    names = tuple(map(_names(values).get, distinct))
+    name_of = _names(values)
+    names = tuple(name for label in distinct if (name := name_of.get(label)) is not None)
 
-    def read(start):
+    def read(start: int) -> Iterator[tuple[str, np.ndarray]]:
         for row in range(start, len(pixels)):
             yield f"{path}[{row}]", pixels[row]
 
-    return RawSplit(names if None not in names and sorted(names) == sorted(published) else None, labels, read)
+    return RawSplit(names if sorted(names) == sorted(published) else None, labels, read)
 
 
-def _names(values):
+def _names(values: dict[str, Any]) -> dict[Any, str | None]:
     """The names of the classes by label, as far as the file has any."""
     by_label, by_name = values.get("label2catname"), values.get("catname2label")
     if isinstance(by_label, dict):

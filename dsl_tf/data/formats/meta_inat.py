@@ -2,7 +2,10 @@
 
 import collections
 import os
+import pathlib
 import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -17,17 +20,17 @@ _BOXES = "train_2017_bboxes.json"
 _IMAGES = "train_val_images"
 
 
-def _has(folder):
+def _has(folder: pathlib.Path) -> bool:
     return bool(_found(folder, _BOXES, os.path.isfile) or _found(folder, _IMAGES, os.path.isdir))
 
 
-def _found(folder, name, exists):
-    """Where something lies: in a folder or, if not there, in the folders in it."""
+def _found(folder: pathlib.Path, name: str, exists: Callable[[pathlib.Path], bool]) -> list[pathlib.Path]:
+    """The paths of a name: in a folder or, if it is not there, in the folders inside it."""
     candidates = [folder / name] if exists(folder / name) else sorted(folder.glob(f"*/{name}"))
     return [path for path in candidates if exists(path)]
 
 
-def _read(folder):
+def _read(folder: pathlib.Path) -> dict[str, RawSplit]:
     path = _only(folder, _BOXES, os.path.isfile)
     root = _only(folder, _IMAGES, os.path.isdir).parent
     content = read_json(path)
@@ -39,7 +42,7 @@ def _read(folder):
     }
 
 
-def _only(folder, name, exists):
+def _only(folder: pathlib.Path, name: str, exists: Callable[[pathlib.Path], bool]) -> pathlib.Path:
     found = _found(folder, name, exists)
     if len(found) != 1:
         received = in_words([os.fspath(path.parent) for path in found]) if found else "none"
@@ -50,8 +53,8 @@ def _only(folder, name, exists):
     return found[0]
 
 
-def _category_names(content, path):
-    """The names of the published categories by id, with the supercategory where the name alone is ambiguous."""
+def _category_names(content: Any, path: pathlib.Path) -> dict[int, str]:
+    """The names of the published categories by id, with the supercategory if the name alone is ambiguous."""
     published = {category for categories in class_list("meta_inat").values() for category in categories}
     entries = {}
     for entry in _entries(content, "categories", {"id": int, "name": str, "supercategory": str}, path):
@@ -67,7 +70,7 @@ def _category_names(content, path):
     return names
 
 
-def _images(content, path):
+def _images(content: Any, path: pathlib.Path) -> dict[int, list[str]]:
     """The file names of the images with a box, by category."""
     category_of = {}
     for box in _entries(content, "annotations", {"image_id": int, "category_id": int}, path):
@@ -89,7 +92,7 @@ def _images(content, path):
     return files
 
 
-def _entries(content, key, fields, path):
+def _entries(content: Any, key: str, fields: Mapping[str, type], path: pathlib.Path) -> list[dict[str, Any]]:
     entries = content.get(key) if isinstance(content, dict) else None
     if not isinstance(entries, list):
         raise malformed(path, f"an object with a list {key!r}", "none")
@@ -101,20 +104,26 @@ def _entries(content, key, fields, path):
     return entries
 
 
-def _check_file_name(name, path):
+def _check_file_name(name: str, path: pathlib.Path) -> None:
     parts = name.split("/")
     if parts[0] != _IMAGES or len(parts) < 2 or {"", ".", ".."} & set(parts) or re.search(r"[\\:\0]", name):
         raise malformed(path, f"file names inside of {_IMAGES!r}", repr(name))
 
 
-def _raw_split(categories, images, names, root, path):
+def _raw_split(
+    categories: Sequence[int],
+    images: Mapping[int, list[str]],
+    names: Mapping[int, str],
+    root: pathlib.Path,
+    path: pathlib.Path,
+) -> RawSplit:
     missing = [category for category in categories if category not in names or not images[category]]
     if missing:
         raise malformed(path, f"images of all {len(categories)} categories of a split", f"none of {in_words(missing)}")
     files = [name for category in categories for name in sorted(images[category])]
     labels = np.repeat(np.arange(len(categories), dtype=np.int32), [len(images[category]) for category in categories])
 
-    def read(start):
+    def read(start: int) -> Iterator[tuple[str, pathlib.Path]]:
         for name in files[start:]:
             yield os.fspath(root / name), root / name
 

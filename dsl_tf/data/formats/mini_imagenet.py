@@ -1,6 +1,8 @@
 """mini-ImageNet: 100 classes of ImageNet, 600 images each."""
 
 import os
+import pathlib
+from collections.abc import Iterator
 
 import numpy as np
 from absl import logging
@@ -9,7 +11,7 @@ from dsl_tf.data.class_lists import class_list
 from dsl_tf.data.formats import imagenet
 from dsl_tf.data.formats.class_folders import image_names, read_class_folders
 from dsl_tf.data.formats.labelled_pickles import read_labelled_pickles
-from dsl_tf.data.formats.mini_imagenet_lists import read_lists
+from dsl_tf.data.formats.mini_imagenet_lists import ListedImage, read_lists
 from dsl_tf.data.formats.pickled import as_text, integers_of, malformed, pixels_of, read_dict, value_of
 from dsl_tf.data.formats.required import check_classes, has_any, in_words, required_files
 from dsl_tf.data.raw import Format, RawSplit
@@ -33,17 +35,17 @@ _LISTS = {split: f"{split}.csv" for split in SPLITS}
 _IMAGES = "images"
 
 
-def _has_caches(folder):
+def _has_caches(folder: pathlib.Path) -> bool:
     return has_any(folder, _CACHES.values())
 
 
-def _read_caches(folder):
+def _read_caches(folder: pathlib.Path) -> dict[str, RawSplit]:
     classes = class_list("mini_imagenet")
     paths = required_files(folder, _CACHES)
     return {split: _cached_split(path, classes[split]) for split, path in paths.items()}
 
 
-def _cached_split(path, published):
+def _cached_split(path: pathlib.Path, published: tuple[str, ...]) -> RawSplit:
     values = read_dict(path)
     pixels = pixels_of(value_of(values, "image_data", path), _SIDE, path)
     rows_of_names = value_of(values, "class_dict", path)
@@ -62,64 +64,64 @@ def _cached_split(path, published):
     if (labels < 0).any():
         raise malformed(path, "a class for each image", f"{np.count_nonzero(labels < 0)} images without")
 
-    def read(start):
+    def read(start: int) -> Iterator[tuple[str, np.ndarray]]:
         for row in range(start, len(pixels)):
             yield f"{path}[{row}]", pixels[row]
 
     return RawSplit(published, labels, read)
 
 
-def _has_category_pickles(folder):
+def _has_category_pickles(folder: pathlib.Path) -> bool:
     return has_any(folder, [*_CATEGORY_PICKLES.values(), *_CATEGORY_OTHERS])
 
 
-def _read_category_pickles(folder):
+def _read_category_pickles(folder: pathlib.Path) -> dict[str, RawSplit]:
     if not has_any(folder, _CATEGORY_PICKLES.values()):
         raise UserError(
             f"{in_words(list(_CATEGORY_PICKLES.values()))} must be in one folder. Received: {os.fspath(folder)!r} with "
             "train_phase_val or train_phase_test only, which are further images of the train classes and never used. "
-            "Get the three files."
+            "Download the three files."
         )
     paths = required_files(folder, _CATEGORY_PICKLES)
     return read_labelled_pickles(paths, _SIDE, class_list("mini_imagenet"))
 
 
-def _has_lists_and_images(folder):
+def _has_lists_and_images(folder: pathlib.Path) -> bool:
     return os.path.isdir(folder / _IMAGES) and (has_any(folder, _LISTS.values()) or not imagenet.has_folders(folder))
 
 
-def _read_lists_and_images(folder):
+def _read_lists_and_images(folder: pathlib.Path) -> dict[str, RawSplit]:
     rows = read_lists(required_files(folder, _LISTS))
     present = set(image_names(folder / _IMAGES))
     missing = [row.name for split in SPLITS for row in rows[split] if row.name not in present]
     if missing:
         raise UserError(
             f"{os.fspath(folder / _IMAGES)!r} must hold the images that the csv files list. Received: one without "
-            f"{in_words(missing)}. Get a complete copy of the data set."
+            f"{in_words(missing)}. Download the whole data set again."
         )
     return {split: _listed_split(folder / _IMAGES, split, rows[split]) for split in SPLITS}
 
 
-def _listed_split(folder, split, rows):
-    def read(start):
+def _listed_split(folder: pathlib.Path, split: str, rows: list[ListedImage]) -> RawSplit:
+    def read(start: int) -> Iterator[tuple[str, pathlib.Path]]:
         for row in rows[start:]:
             yield os.fspath(folder / row.name), folder / row.name
 
     return RawSplit(class_list("mini_imagenet")[split], _labels(split, rows), read)
 
 
-def _labels(split, rows):
+def _labels(split: str, rows: list[ListedImage]) -> np.ndarray:
     label_of = {name: label for label, name in enumerate(class_list("mini_imagenet")[split])}
     return np.array([label_of[row.class_id] for row in rows], np.int32)
 
 
-def _has_lists_and_imagenet(folder):
+def _has_lists_and_imagenet(folder: pathlib.Path) -> bool:
     if imagenet.has_class_folders(folder) and not imagenet.has_pool(folder, class_list("mini_imagenet")):
         return False
     return has_any(folder, _LISTS.values()) or imagenet.has_tars(folder)
 
 
-def _read_lists_and_imagenet(folder):
+def _read_lists_and_imagenet(folder: pathlib.Path) -> dict[str, RawSplit]:
     paths = required_files(folder, _LISTS)
     rows = read_lists(paths)
     if not (imagenet.has_class_folders(folder) or imagenet.has_tars(folder)):
@@ -133,7 +135,7 @@ def _read_lists_and_imagenet(folder):
     if incomplete:
         logging.warning(
             "The csv files of %r count the images of a class as ImageNet has them, %d at least. Received: %d in %s, so "
-            "that others are taken than are meant. Get all of ImageNet's images.",
+            "that the wrong images are read. Download all of ImageNet's images.",
             os.fspath(folder),
             _FEWEST_OF_IMAGENET,
             len(images[incomplete[0]].names),
@@ -145,7 +147,7 @@ def _read_lists_and_imagenet(folder):
             if not 1 <= row.number <= available:
                 raise UserError(
                     f"Line {row.line} of {os.fspath(paths[split])!r} must name one of the {available} images of the "
-                    f"class {row.class_id}. Received: {row.name!r}, number {row.number}. Get all of ImageNet's images."
+                    f"class {row.class_id}. Received: {row.name!r}, number {row.number}. Download all its images."
                 )
     return {
         split: imagenet.pick(
@@ -157,7 +159,7 @@ def _read_lists_and_imagenet(folder):
     }
 
 
-def _read_class_folders(folder):
+def _read_class_folders(folder: pathlib.Path) -> dict[str, RawSplit]:
     splits = read_class_folders(imagenet.published_folders(folder, class_list("mini_imagenet")))
     for split, raw_split in splits.items():
         counts = np.bincount(raw_split.labels)

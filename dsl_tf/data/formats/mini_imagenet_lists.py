@@ -3,7 +3,9 @@
 import csv
 import io
 import os
+import pathlib
 import re
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from dsl_tf.data.class_lists import class_list
@@ -31,7 +33,7 @@ class ListedImage(NamedTuple):
     line: int
 
 
-def read_lists(paths):
+def read_lists(paths: Mapping[str, pathlib.Path]) -> dict[str, list[ListedImage]]:
     """Reads the lists of the splits.
 
     Args:
@@ -52,7 +54,7 @@ def read_lists(paths):
     return lists
 
 
-def _read_list(path, seen):
+def _read_list(path: pathlib.Path, seen: set[tuple[str, int]]) -> Iterator[ListedImage]:
     reader = csv.reader(io.StringIO(_text(path), newline=""), strict=True)
     try:
         rows = [(reader.line_num, fields) for fields in reader if any(map(str.strip, fields))]
@@ -75,7 +77,7 @@ def _read_list(path, seen):
         yield image
 
 
-def _text(path):
+def _text(path: pathlib.Path) -> str:
     try:
         return path.read_bytes().decode("utf-8-sig")
     except OSError as error:
@@ -87,7 +89,7 @@ def _text(path):
         raise _line_error(line, path, "be UTF-8 text", repr(error.object[error.start : error.start + 1])) from error
 
 
-def _line_error(line, path, expected, received):
+def _line_error(line: int, path: pathlib.Path, expected: str, received: str) -> UserError:
     return UserError(
-        f"Line {line} of {os.fspath(path)!r} must {expected}. Received: {received[:80]!r}. Get the file again."
+        f"Line {line} of {os.fspath(path)!r} must {expected}. Received: {received[:80]!r}. Download the file again."
     )

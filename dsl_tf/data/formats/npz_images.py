@@ -6,6 +6,8 @@ import math
 import os
 import pathlib
 import zipfile
+from collections.abc import Iterator
+from typing import IO
 
 import numpy as np
 
@@ -28,10 +30,10 @@ class NpzImages:
     data_start: int
     shape: tuple[int, ...]
 
-    def __len__(self):
+    def __len__(self) -> int:
         return self.shape[0]
 
-    def read(self, start):
+    def read(self, start: int) -> Iterator[np.ndarray]:
         """Reads the images from a position on.
 
         Args:
@@ -44,7 +46,7 @@ class NpzImages:
             UserError: if the file is damaged.
         """
         size = math.prod(self.shape[1:])
-        with _errors_told(self.path), _member(self.path, self.member) as (member, _):
+        with _damage_reported(self.path), _member(self.path, self.member) as (member, _):
             member.seek(self.data_start + start * size)
             for _ in range(start, len(self)):
                 content = member.read(size)
@@ -53,7 +55,7 @@ class NpzImages:
                 yield np.frombuffer(content, np.uint8).reshape(self.shape[1:])
 
 
-def find_images(path, name, side):
+def find_images(path: pathlib.Path, name: str, side: int) -> NpzImages:
     """Finds an array of images in an npz file, reading its header only.
 
     Args:
@@ -65,9 +67,9 @@ def find_images(path, name, side):
         The `NpzImages`.
 
     Raises:
-        UserError: if the file is damaged or the array is missing or another.
+        UserError: if the file is damaged or the array is missing or has another type or shape.
     """
-    with _errors_told(path), _member(path, f"{name}.npy") as (member, size):
+    with _damage_reported(path), _member(path, f"{name}.npy") as (member, size):
         version = np.lib.format.read_magic(member)
         read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
         shape, fortran_order, dtype = read_header(member)
@@ -76,7 +78,7 @@ def find_images(path, name, side):
         order = " in Fortran's order" if fortran_order else ""
         raise UserError(
             f"The array {name!r} in {os.fspath(path)!r} must be uint8 of shape [n, {side}, {side}, 3]. "
-            f"Received: wrong sizes: {dtype} of shape {list(shape)}{order}. Check where the file comes from."
+            f"Received: wrong sizes: {dtype} of shape {list(shape)}{order}. Check the source of the file."
         )
     if data_start + math.prod(shape) != size:
         raise _damaged_error(path)
@@ -84,19 +86,19 @@ def find_images(path, name, side):
 
 
 @contextlib.contextmanager
-def _member(path, name):
+def _member(path: pathlib.Path, name: str) -> Iterator[tuple[IO[bytes], int]]:
     with zipfile.ZipFile(path) as archive:
         if name not in archive.namelist():
             raise UserError(
                 f"{os.fspath(path)!r} must hold the array {name.removesuffix('.npy')!r}. Received: "
-                f"{', '.join(map(repr, archive.namelist()[:3])) or 'nothing'}. Check where the file comes from."
+                f"{', '.join(map(repr, archive.namelist()[:3])) or 'nothing'}. Check the source of the file."
             )
         with archive.open(name) as member:
             yield member, archive.getinfo(name).file_size
 
 
 @contextlib.contextmanager
-def _errors_told(path):
+def _damage_reported(path: pathlib.Path) -> Iterator[None]:
     try:
         yield
     except UserError:
@@ -106,7 +108,7 @@ def _errors_told(path):
         raise _damaged_error(path) from error
 
 
-def _damaged_error(path):
+def _damaged_error(path: pathlib.Path) -> UserError:
     return UserError(
-        f"{os.fspath(path)!r} must be a whole npz file. Received: one that is damaged or cut short. Fetch it again."
+        f"{os.fspath(path)!r} must be a whole npz file. Received: one that is damaged or cut short. Download it again."
     )

@@ -1,6 +1,8 @@
 """Parts of pickled data sets: named values, pixels, labels and names."""
 
 import os
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -8,14 +10,14 @@ from dsl_tf.data.formats.unpickling import read_pickle
 from dsl_tf.errors import UserError
 
 
-def read_dict(path):
+def read_dict(path: str | os.PathLike[str]) -> dict[str, Any]:
     """Reads a pickled dict.
 
     Args:
         path: the file.
 
     Returns:
-        The dict with its keys as text; others than text and bytes are left out.
+        The dict with its keys as text; other keys than text and bytes are skipped.
 
     Raises:
         UserError: if the file cannot be read or holds something else.
@@ -23,10 +25,10 @@ def read_dict(path):
     values = read_pickle(path)
     if not isinstance(values, dict):
         raise malformed(path, "a dict", type(values).__name__)
-    return {as_text(key): value for key, value in values.items() if as_text(key) is not None}
+    return {text: value for key, value in values.items() if (text := as_text(key)) is not None}
 
 
-def value_of(values, key, path):
+def value_of(values: Mapping[str, Any], key: str, path: str | os.PathLike[str]) -> Any:
     """Returns what a dict has for a key.
 
     Args:
@@ -42,7 +44,7 @@ def value_of(values, key, path):
     return values[key]
 
 
-def pixels_of(values, side, path):
+def pixels_of(values: Any, side: int, path: str | os.PathLike[str]) -> np.ndarray | list[np.ndarray]:
     """Checks the pixels of images.
 
     Args:
@@ -66,7 +68,7 @@ def pixels_of(values, side, path):
     return values
 
 
-def integers_of(values, path, count=None):
+def integers_of(values: Any, path: str | os.PathLike[str], count: int | None = None) -> np.ndarray:
     """Checks integers, such as labels.
 
     Args:
@@ -93,7 +95,7 @@ def integers_of(values, path, count=None):
     return values.astype(np.int64)
 
 
-def compacted(labels, class_count, path):
+def compacted(labels: np.ndarray, class_count: int, path: str | os.PathLike[str]) -> tuple[list[int], np.ndarray]:
     """Numbers the labels of a split from 0 in their order.
 
     Args:
@@ -113,7 +115,7 @@ def compacted(labels, class_count, path):
     return distinct.tolist(), new_labels.astype(np.int32)
 
 
-def as_text(value):
+def as_text(value: object) -> str | None:
     """Returns text that Python 2 may have written as bytes, or None for what is no text.
 
     Args:
@@ -124,7 +126,7 @@ def as_text(value):
     return value if isinstance(value, str) else None
 
 
-def malformed(path, expected, received):
+def malformed(path: str | os.PathLike[str], expected: str, received: str) -> UserError:
     """Makes the error about a file that is not what its name says.
 
     Args:
@@ -136,5 +138,5 @@ def malformed(path, expected, received):
         A `UserError`.
     """
     return UserError(
-        f"{os.fspath(path)!r} must hold {expected}. Received: {received}. Check where it comes from, or fetch it again."
+        f"{os.fspath(path)!r} must hold {expected}. Received: {received}. Check its source, or download it again."
     )

@@ -1,13 +1,15 @@
-"""What a format must have, files and classes; whatever is missing is the user's to mend."""
+"""The files and classes that a format must have; a user can add whatever is missing."""
 
 import os
+import pathlib
+from collections.abc import Iterable, Mapping, Sequence
 
 from dsl_tf.errors import UserError
 
 _SHOWN = 3
 
 
-def has_any(folder, names):
+def has_any(folder: pathlib.Path, names: Iterable[str]) -> bool:
     """Returns whether one of some files is in a folder.
 
     Args:
@@ -17,7 +19,7 @@ def has_any(folder, names):
     return any(os.path.isfile(folder / name) for name in names)
 
 
-def required_files(folder, names):
+def required_files(folder: pathlib.Path, names: Mapping[str, str]) -> dict[str, pathlib.Path]:
     """Finds files that only work together.
 
     Args:
@@ -34,12 +36,12 @@ def required_files(folder, names):
     if missing:
         raise UserError(
             f"{in_words(list(names.values()))} must be in one folder. Received: {os.fspath(folder)!r} without "
-            f"{in_words(missing)}. Put what is missing beside the others or pass the folder that has all."
+            f"{in_words(missing)}. Add the missing files, or pass the folder that has all of them."
         )
     return {split: folder / name for split, name in names.items()}
 
 
-def check_classes(received, published, where):
+def check_classes(received: Sequence[str], published: Sequence[str], where: str | os.PathLike[str]) -> None:
     """Checks that the classes of a split are the published ones.
 
     Args:
@@ -59,11 +61,11 @@ def check_classes(received, published, where):
     if faults:
         raise UserError(
             f"{os.fspath(where)!r} must have the {len(published)} published classes. Received: "
-            f"{' and '.join(faults)}. Get a complete copy of the data set."
+            f"{' and '.join(faults)}. Download the whole data set again."
         )
 
 
-def in_words(names):
+def in_words(names: Sequence[object]) -> str:
     """Returns the first three of some names, quoted, and how many there are if more.
 
     Args:

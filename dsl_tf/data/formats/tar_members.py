@@ -1,7 +1,9 @@
-"""Where the files in a tar lie, so that they are read in place and never extracted."""
+"""Positions of the files in a tar, so that they are read in place and never extracted."""
 
 import os
 import tarfile
+from collections.abc import Iterator
+from typing import BinaryIO
 
 from dsl_tf.errors import UserError
 
@@ -10,8 +12,8 @@ _BLOCK = tarfile.BLOCKSIZE
 _LARGEST_HEADER = 1 << 20
 
 
-def tar_members(file, start, end):
-    """Lists the regular files of an uncompressed tar, which may itself lie in a larger file; skips its folders.
+def tar_members(file: BinaryIO, start: int, end: int) -> Iterator[tuple[str, int, int]]:
+    """Lists the regular files of an uncompressed tar, which may itself be part of a larger file; skips its folders.
 
     Args:
         file: the file, open for reading bytes.
@@ -36,7 +38,7 @@ def tar_members(file, start, end):
                 if not member.isreg() or member.issparse() or _is_unsafe(member.name):
                     raise UserError(
                         f"{where} must hold plain files only, under names inside of it. Received: "
-                        f"{member.name[:80]!r}, which is a link, a device, sparse or outside. Fetch the tar again."
+                        f"{member.name[:80]!r}, which is a link, a device, sparse or outside. Download the tar again."
                     )
                 yield member.name.rpartition("/")[2], member.offset_data, member.size
             _check_end(file, tar.offset, end)
@@ -46,28 +48,28 @@ def tar_members(file, start, end):
     except Exception as error:
         raise UserError(
             f"{where} must be a whole and uncompressed tar. Received: one that is damaged, cut short or compressed, as "
-            f"seen after byte {start}. Fetch it again."
+            f"seen after byte {start}. Download it again."
         ) from error
 
 
 class _Headers:
     """What tarfile may read of a file: headers."""
 
-    def __init__(self, file):
+    def __init__(self, file: BinaryIO) -> None:
         self.seek, self.tell, self._read = file.seek, file.tell, file.read
 
-    def read(self, size):
+    def read(self, size: int) -> bytes:
         if not 0 <= size <= _LARGEST_HEADER:
             raise tarfile.ReadError
         return self._read(size)
 
 
-def _check_end(file, position, end):
-    """Raises an error where a tar ends without its empty last block, since tarfile ends at damaged headers too."""
+def _check_end(file: BinaryIO, position: int, end: int) -> None:
+    """Raises an error if a tar ends without its empty last block, since tarfile ends at damaged headers too."""
     file.seek(position)
     if position < end and any(file.read(min(_BLOCK, end - position))):
         raise tarfile.ReadError
 
 
-def _is_unsafe(name):
+def _is_unsafe(name: str) -> bool:
     return name.startswith("/") or ".." in name.split("/") or any(letter in name for letter in "\\:\0")

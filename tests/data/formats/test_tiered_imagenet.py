@@ -196,9 +196,9 @@ def test_what_is_no_png_file_at_all(folder, png_files, file, part):
     ("content", "part"),
     [
         (encoded(0, 32), "wrong sizes: 32×32"),
-        (encoded(0, SIDE, "JPEG"), "no PNG"),
-        (encoded(0, SIDE)[:20], "no PNG"),
-        (b"", "no PNG"),
+        (encoded(0, SIDE, "JPEG"), "not a PNG file"),
+        (encoded(0, SIDE)[:20], "not a PNG file"),
+        (b"", "not a PNG file"),
     ],
 )
 def test_wrong_png_files_are_told_when_reached(folder, png_files, content, part):
