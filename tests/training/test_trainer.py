@@ -1,4 +1,5 @@
 import dataclasses
+import itertools
 import json
 import shutil
 
@@ -102,29 +103,31 @@ def test_log_every_writes_a_line_every_so_many_steps(tmp_path):
     assert [line["step"] for line in metrics(tmp_path)] == [3, 4, 6, 8]
 
 
-def test_an_interrupted_run_ends_as_an_unbroken_one(tmp_path):
+def test_an_interrupted_run_ends_as_an_unbroken_one(tmp_path, monkeypatch):
     whole = tmp_path / "whole"
     train(tiny_configuration(whole, epochs=4), striped_splits(), tiny_backbone())
 
     class Stopped(Exception):
         pass
 
-    class StoppingSplit(dict):
-        """Splits that fail when the second epoch of a start validates; the checks before it read val three times."""
+    validate = loop.validate
 
-        reads = 0
+    def stopping(validations):
+        """Validation that fails in the second epoch of a start."""
 
-        def __getitem__(self, name):
-            if name == "val":
-                self.reads += 1
-                if self.reads == 5:
-                    raise Stopped
-            return super().__getitem__(name)
+        def validate_or_stop(*arguments):
+            if next(validations) == 2:
+                raise Stopped
+            return validate(*arguments)
+
+        return validate_or_stop
 
     broken = tmp_path / "broken"
     for _ in range(2):
+        monkeypatch.setattr(loop, "validate", stopping(itertools.count(1)))
         with pytest.raises(Stopped):
-            train(tiny_configuration(broken, epochs=4), StoppingSplit(striped_splits()), tiny_backbone())
+            train(tiny_configuration(broken, epochs=4), striped_splits(), tiny_backbone())
+    monkeypatch.setattr(loop, "validate", validate)
     assert not (broken / "results.json").exists()
     assert 1 <= len(metrics(broken)) < 4
     train(tiny_configuration(broken, epochs=4), striped_splits(), tiny_backbone())
