@@ -24,12 +24,26 @@ from tests.images import SIZE, striped_split, tiny_backbone, tiny_configuration
 # Not divisible by 2 or 4; a class with one sample, and classes across the replicas' borders.
 LABELS = np.array([0, 0, 0, 1, 1, 2, 3, 3, 3, 3, 0])
 FEATURES, CLASSES = 6, 4
+
+
+def farthest_partner(y, x):
+    """A user's loss of one value per sample, which compares samples but knows nothing of devices."""
+    distances = tf.reduce_sum((x[:, None] - x[None]) ** 2, axis=2)
+    return tf.reduce_max(tf.where(y[:, None] == y[None], distances, 0), axis=1)
+
+
 LOSSES = {
     "nca": lambda classifier: losses.NCALoss(),
     "proto": lambda classifier: losses.PrototypicalLoss(),
-    "sum": lambda classifier: losses.SumLoss(classifier, "bce", "proto"),
+    "sum": lambda classifier: losses.SumLoss(classifier, classification="bce", metric="proto"),
     "direct_sum": lambda classifier: losses.DirectSumLoss(classifier, gradient_to_kernel=True),
     "spectral_sum": lambda classifier: losses.SpectralSumLoss(classifier, metric="proto", gradient_to_kernel=True),
+    "user's values": lambda classifier: losses.DirectSumLoss(classifier, metric=farthest_partner),
+    "user's scalars": lambda classifier: losses.SumLoss(
+        classifier,
+        classification=lambda y, logits: tf.reduce_mean(keras.losses.sparse_categorical_crossentropy(y, logits, True)),
+        metric=lambda y, x: tf.reduce_sum(farthest_partner(y, x)) / len(LABELS),
+    ),
 }
 STEPS = 4
 

@@ -28,22 +28,22 @@ class RegisteredLoss:
         symbol: how reports print it, such as `"SCE"`.
         function: a function of labels, int64 `[n]`, and logits `[n, C]` or features `[n, d]`. It returns one value per
             sample `[n]`, a scalar, or a pair of values `[n]` and whether each sample takes part, bool `[n]`.
-        sees_all_replicas: whether the function itself compares its rows with those of all replicas of a
+        handles_replicas: whether the function is right on the rows of one replica of a
             `tf.distribute` strategy. Otherwise a metric loss receives the rows of all replicas.
     """
 
     symbol: str
     function: Function
-    sees_all_replicas: bool = False
+    handles_replicas: bool = False
 
 
 CLASSIFICATION_LOSSES = {
-    "sce": RegisteredLoss("SCE", softmax_cross_entropy),
-    "bce": RegisteredLoss("BCE", binary_cross_entropy),
+    "sce": RegisteredLoss("SCE", softmax_cross_entropy, handles_replicas=True),
+    "bce": RegisteredLoss("BCE", binary_cross_entropy, handles_replicas=True),
 }
 METRIC_LOSSES = {
-    "nca": RegisteredLoss("NCA", nca, sees_all_replicas=True),
-    "proto": RegisteredLoss("Proto", prototypical, sees_all_replicas=True),
+    "nca": RegisteredLoss("NCA", nca, handles_replicas=True),
+    "proto": RegisteredLoss("Proto", prototypical, handles_replicas=True),
 }
 
 
@@ -56,8 +56,7 @@ def classification_term(loss: Any) -> Callable[[tf.Tensor, tf.Tensor], Term]:
     Raises:
         ValueError: if it is something else.
     """
-    function, _ = _resolved("classification", loss, CLASSIFICATION_LOSSES)
-    return lambda y, logits: _term(function(y, logits), logits)
+    return _on_replicas(*_resolved("classification", loss, CLASSIFICATION_LOSSES))
 
 
 def metric_term(loss: Any) -> Callable[[tf.Tensor, tf.Tensor], Term]:
@@ -69,25 +68,29 @@ def metric_term(loss: Any) -> Callable[[tf.Tensor, tf.Tensor], Term]:
     Raises:
         ValueError: if it is something else.
     """
-    function, sees_all_replicas = _resolved("metric", loss, METRIC_LOSSES)
-    if sees_all_replicas:
-        return lambda y, x: _term(function(y, x), x)
+    return _on_replicas(*_resolved("metric", loss, METRIC_LOSSES))
 
-    def over_all_replicas(y: tf.Tensor, x: tf.Tensor) -> Term:
-        first, rows = first_row(x), tf.shape(x)[0]
-        values, participates = _term(function(all_rows(y, first), all_rows(x, first)), x)
+
+def _on_replicas(function: Function, handles_replicas: bool) -> Callable[[tf.Tensor, tf.Tensor], Term]:
+    """Makes a function of a replica's rows that gives its values, or its share of a scalar."""
+    if handles_replicas:
+        return lambda y, predictions: _term(function(y, predictions))
+
+    def over_all_rows(y: tf.Tensor, predictions: tf.Tensor) -> Term:
+        first, rows = first_row(predictions), tf.shape(predictions)[0]
+        values, participates = _term(function(all_rows(y, first), all_rows(predictions, first)))
         if values.shape.rank == 0 or replicas() == 1:
             return values, participates
         own = slice(first, first + rows)
         return values[own], None if participates is None else participates[own]
 
-    return over_all_replicas
+    return over_all_rows
 
 
 def _resolved(argument: str, loss: Any, table: Mapping[str, RegisteredLoss]) -> tuple[Function, bool]:
-    """Returns a function, and whether it sees the rows of all replicas itself."""
+    """Returns a function, and whether it is right on the rows of one replica."""
     if isinstance(loss, str) and loss in table:
-        return table[loss].function, table[loss].sees_all_replicas
+        return table[loss].function, table[loss].handles_replicas
     if isinstance(loss, TermLoss) and not hasattr(loss, "classifier"):
         return lambda y, predictions: next(iter(loss.terms(y, predictions).values())), True
     if isinstance(loss, keras.losses.Loss) and not isinstance(loss, TermLoss):
@@ -102,7 +105,7 @@ def _resolved(argument: str, loss: Any, table: Mapping[str, RegisteredLoss]) -> 
     )
 
 
-def _term(result: Any, predictions: tf.Tensor) -> Term:
+def _term(result: Any) -> Term:
     """Converts the result of a function to a `Term`."""
     values, participates = result if isinstance(result, tuple) else (result, None)
     values = tf.cast(values, tf.float64)
