@@ -357,13 +357,9 @@ def assert_same_images(splits):
         assert len(list(raw.read(11))) == len(raw.labels) - 11
 
 
-def test_tfds_folder(cifar100):
+def test_tfds_folder(cifar100, monkeypatch):
     assert only(cifar100) is TFDS
     assert_same_images(TFDS.read(cifar100))
-
-
-@pytest.mark.parametrize("cifar100", ["array_record"], indirect=True)
-def test_tfds_own_folder(cifar100, monkeypatch):
     monkeypatch.setattr("tensorflow_datasets.core.constants.DATA_DIR", str(cifar100))
     assert_same_images(cifar_fs.read_from_tfds())
 
