@@ -47,14 +47,16 @@ class Run:
 
     @property
     def particulars(self) -> tuple[str, ...]:
-        """What its flags do not tell of the training: a backbone of the user's own, and extensions to more epochs."""
+        """What its flags do not tell: a backbone, a loss or an optimizer of the user's own, and more epochs."""
         results = self.results or {}
         name = (results.get("backbone") or {}).get("name")
         # Keras names its networks in lower case.
         own = self.configuration is not None and name not in (None, self.configuration.backbone.lower())
         extensions = [entry["epochs"] for entry in results.get("extensions") or ()]
+        given = {kind: results.get(kind) for kind in ("loss", "optimizer")}
         return (
             *((f"backbone {name}",) if own else ()),
+            *(f"{kind} {found.get('class')}" for kind, found in given.items() if isinstance(found, dict)),
             *(f"extended from {before} to {after} epochs" for before, after in extensions),
         )
 

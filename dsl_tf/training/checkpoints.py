@@ -15,6 +15,7 @@ from dsl_tf.errors import UserError
 from dsl_tf.files import read_text, remove, replacing
 from dsl_tf.runs import directory as run_directory
 from dsl_tf.training.construction import Parts
+from dsl_tf.training.given import loss_weights
 from dsl_tf.training.step import TrainingStep
 
 MANIFEST = "manifest.json"
@@ -65,9 +66,11 @@ class Checkpoints:
         random = [variable.value for variable in parts.backbone.variables if id(variable) not in known]
         # What a spectral sum holds between decompositions is that of weights which are gone.
         projection = getattr(parts.loss, "projection", None)
+        learned = [variable.value for variable in loss_weights(parts.loss)]
         self._everything = tf.train.Checkpoint(
             **weights,
             **({} if projection is None else {"projection": projection}),
+            **({"loss": learned} if learned else {}),
             random=random,
             optimizer=parts.optimizer,
             step=self.step,

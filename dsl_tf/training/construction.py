@@ -10,6 +10,7 @@ from dsl_tf import losses, models
 from dsl_tf.errors import UserError
 from dsl_tf.models.applications import application
 from dsl_tf.runs.configuration import TrainingConfiguration
+from dsl_tf.training.given import Given, LossFunction, copied_optimizer, copy_loss_weights, loss_weights, own_loss
 from dsl_tf.training.optimizer import CoupledDecaySGD, WarmupStepDecay
 
 BACKBONES = {"resnet12": models.resnet12, "resnet12_basic": models.resnet12_basic}
@@ -28,7 +29,7 @@ class Parts:
     def trainable_weights(self) -> list[keras.Variable]:
         """The weights that the optimizer updates."""
         classifier_weights = self.classifier.trainable_weights if self.classifier else []
-        return self.backbone.trainable_weights + classifier_weights
+        return self.backbone.trainable_weights + classifier_weights + loss_weights(self.loss)
 
 
 def _build_backbone(configuration: TrainingConfiguration, image_shape: tuple[int, int, int]) -> keras.Model:
@@ -56,16 +57,20 @@ def _build_classifier(configuration: TrainingConfiguration, dimensions: int, cla
 def build_loss(
     configuration: TrainingConfiguration,
     classifier: keras.layers.Layer | None,
+    function: LossFunction | None = None,
 ) -> losses.reduction.TermLoss:
-    """Builds the loss that a configuration names, on features.
+    """Builds the loss that a caller gave or else the one that a configuration names, on features.
 
     Args:
         configuration: a `TrainingConfiguration`.
         classifier: a built classifier, or None for a metric loss alone.
+        function: of the classifier to the loss; None for the configuration's.
 
     Raises:
         ValueError: for a direct sum with d ≤ C, or a spectral interval above 1 with a gradient to W.
     """
+    if function is not None:
+        return own_loss(function, classifier)
     if classifier is None:
         return losses.MetricLoss(configuration.metric_loss)
     names = {"classifier": classifier, "classification": configuration.classification_loss}
@@ -87,17 +92,24 @@ def build_loss(
     )
 
 
-def _build_optimizer(configuration: TrainingConfiguration, steps_per_epoch: int) -> keras.optimizers.Optimizer:
-    warmup, drops = configuration.schedule_epochs
-    schedule = WarmupStepDecay(
-        configuration.learning_rate,
-        round(warmup * steps_per_epoch),
-        [round(epoch * steps_per_epoch) for epoch in drops],
-        configuration.decay_rate,
-    )
-    optimizer = CoupledDecaySGD(schedule, configuration.momentum, configuration.weight_decay)
+def _build_optimizer(
+    configuration: TrainingConfiguration, steps_per_epoch: int, given: keras.optimizers.Optimizer | None
+) -> keras.optimizers.Optimizer:
+    if given is not None:
+        optimizer = copied_optimizer(given)
+    else:
+        warmup, drops = configuration.schedule_epochs
+        schedule = WarmupStepDecay(
+            configuration.learning_rate,
+            round(warmup * steps_per_epoch),
+            [round(epoch * steps_per_epoch) for epoch in drops],
+            configuration.decay_rate,
+        )
+        optimizer = CoupledDecaySGD(schedule, configuration.momentum, configuration.weight_decay)
     # bfloat16 has float32's range; only float16's small gradients need the loss scaled.
-    return keras.optimizers.LossScaleOptimizer(optimizer) if configuration.precision == "mixed_float16" else optimizer
+    if configuration.precision != "mixed_float16" or isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
+        return optimizer
+    return keras.optimizers.LossScaleOptimizer(optimizer)
 
 
 def build(
@@ -106,6 +118,7 @@ def build(
     classes: int,
     steps_per_epoch: int,
     backbone: keras.Model | None = None,
+    given: Given | None = None,
 ) -> Parts:
     """Builds the parts of a run.
 
@@ -115,6 +128,7 @@ def build(
         classes: C, the number of training classes.
         steps_per_epoch: batches an epoch.
         backbone: a Keras model from normalised images to features `[n, d]`, in place of the configuration's.
+        given: what a caller gave; its loss and optimizer take the place of the configuration's.
 
     Returns:
         The `Parts`.
@@ -122,6 +136,7 @@ def build(
     Raises:
         UserError: where the flags do not fit the data.
     """
+    given = given or Given()
     keras.utils.set_random_seed(configuration.seed)
     policy = keras.config.dtype_policy()
     try:
@@ -134,8 +149,8 @@ def build(
         parts = Parts(
             backbone,
             classifier,
-            build_loss(configuration, classifier),
-            _build_optimizer(configuration, steps_per_epoch),
+            build_loss(configuration, classifier, given.loss),
+            _build_optimizer(configuration, steps_per_epoch, given.optimizer),
         )
     except ValueError as error:
         raise UserError(" ".join(str(error).split())) from None
@@ -155,13 +170,19 @@ def build(
     return parts
 
 
-def replicate(parts: Parts, configuration: TrainingConfiguration, strategy: tf.distribute.Strategy) -> Parts:
+def replicate(
+    parts: Parts,
+    configuration: TrainingConfiguration,
+    strategy: tf.distribute.Strategy,
+    loss: LossFunction | None = None,
+) -> Parts:
     """Builds the same parts, with the same weights, on all devices of a strategy, with fused batch normalisation.
 
     Args:
         parts: the `Parts`, built outside of the strategy.
         configuration: their `TrainingConfiguration`.
         strategy: a `tf.distribute.Strategy`.
+        loss: the function of the classifier to the loss, if a caller gave one.
 
     Returns:
         The `Parts`, where batch normalisation takes its statistics over all replicas; those given if there is one
@@ -190,8 +211,9 @@ def replicate(parts: Parts, configuration: TrainingConfiguration, strategy: tf.d
             classifier = type(parts.classifier).from_config(parts.classifier.get_config())
             classifier.build((None, parts.backbone.output_shape[1]))
             classifier.set_weights(parts.classifier.get_weights())
-        optimizer = type(parts.optimizer).from_config(parts.optimizer.get_config())
-        replicated = Parts(backbone, classifier, build_loss(configuration, classifier), optimizer)
+        optimizer = copied_optimizer(parts.optimizer)
+        replicated = Parts(backbone, classifier, build_loss(configuration, classifier, loss), optimizer)
+        copy_loss_weights(parts.loss, replicated.loss)
         optimizer.build(replicated.trainable_weights)
     return replicated
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 import tensorflow as tf
 
 from dsl_tf.errors import UserError
+from dsl_tf.training.optimizer import current_learning_rate
 from dsl_tf.training.run import Run
 
 
@@ -39,7 +40,7 @@ def check_weights(run: Run, epoch: int, step: int) -> None:
     weights = run.parts.trainable_weights
     size = tf.add_n([tf.reduce_sum(tf.abs(tf.cast(weight, tf.float32))) for weight in weights])
     if not math.isfinite(size):
-        raise _diverged(["the weights"], epoch, step, float(run.parts.optimizer.learning_rate))
+        raise _diverged(["the weights"], epoch, step, current_learning_rate(run.parts.optimizer))
 
 
 @contextlib.contextmanager
@@ -52,7 +53,7 @@ def as_user_errors(run: Run, epoch: int, step: int) -> Iterator[None]:
         if "ecomposition" not in str(error):
             raise
         check_finite(run, epoch, step)
-        rate = float(run.parts.optimizer.learning_rate)
+        rate = current_learning_rate(run.parts.optimizer)
         raise _diverged(["the classifier's kernel"], epoch, step + 1, rate) from None
     except tf.errors.ResourceExhaustedError:
         raise _too_large(run) from None

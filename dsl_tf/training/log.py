@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from dsl_tf.runs import directory as run_directory
 from dsl_tf.training.failures import check_finite
+from dsl_tf.training.optimizer import current_learning_rate
 from dsl_tf.training.run import Run
 from dsl_tf.training.validation import accuracy_name
 
@@ -81,7 +82,7 @@ class TrainingLog:
         if step > self._epoch_first_step:
             images = (step - self._epoch_first_step) * self._run.batch_size
             means["images_per_second"] = round(images / (time.monotonic() - self._epoch_started), 1)
-        means["learning_rate"] = float(self._run.parts.optimizer.learning_rate)
+        means["learning_rate"] = current_learning_rate(self._run.parts.optimizer)
         return means
 
     def write(self, step: int, values: Mapping[str, float]) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 from dsl_tf import distribution
 from dsl_tf.data.pipeline import training_batches
 from dsl_tf.data.stored_images import reading
+from dsl_tf.training.callbacks import Callbacks
 from dsl_tf.training.failures import as_user_errors, check_finite, check_weights
 from dsl_tf.training.log import TrainingLog
 from dsl_tf.training.run import Run
@@ -33,12 +34,18 @@ def run_epochs(run: Run) -> None:
     batches = _batches(run, step)
     signals, saving = Signals(run.interruption, run.strategy), _Saving(run)
     kept_step = step - 1 if unvalidated else step
+    callbacks = Callbacks(run)
     with TrainingLog(run, kept_step) as log:
+        callbacks.begin()
         for epoch in range(kept_step // run.epoch_steps + 1, run.configuration.epochs + 1):
-            step = _train_epoch(run, epoch, step, batches, signals, saving, log)
-            _end_epoch(run, epoch, step, saving, log)
+            step = _train_epoch(run, epoch, step, batches, signals, saving, log, callbacks)
+            _end_epoch(run, epoch, step, saving, log, callbacks)
             if signals.received(delay=False):
                 signals.end()
+            if callbacks.stopped:
+                print(f"A callback ended the training after epoch {epoch} of {run.configuration.epochs}.")
+                break
+        callbacks.end()
 
 
 def _batches(run: Run, step: int) -> Iterator[Any]:
@@ -78,13 +85,23 @@ class _Saving:
 
 
 def _train_epoch(
-    run: Run, epoch: int, step: int, batches: Iterator[Any], signals: Signals, saving: _Saving, log: TrainingLog
+    run: Run,
+    epoch: int,
+    step: int,
+    batches: Iterator[Any],
+    signals: Signals,
+    saving: _Saving,
+    log: TrainingLog,
+    callbacks: Callbacks,
 ) -> int:
     """Does the steps of an epoch that are left, and returns the number of its last step."""
     log_every = run.configuration.log_every or run.epoch_steps
     log.begin_epoch(epoch, step)
+    callbacks.begin_epoch(epoch)
     while step < epoch * run.epoch_steps:
+        callbacks.begin_batch(epoch, step)
         _take_step(run, epoch, step, batches, signals)
+        callbacks.end_batch(epoch, step)
         step += 1
         run.checkpoints.step.assign(step)
         if step == epoch * run.epoch_steps:
@@ -115,7 +132,7 @@ def _take_step(run: Run, epoch: int, step: int, batches: Iterator[Any], signals:
             run.training_step(*batch)
 
 
-def _end_epoch(run: Run, epoch: int, step: int, saving: _Saving, log: TrainingLog) -> None:
+def _end_epoch(run: Run, epoch: int, step: int, saving: _Saving, log: TrainingLog, callbacks: Callbacks) -> None:
     """Validates if it is time, logs the epoch and saves where the run stands."""
     values = log.means(step)
     scores = {}
@@ -129,5 +146,7 @@ def _end_epoch(run: Run, epoch: int, step: int, saving: _Saving, log: TrainingLo
     log.write(step, values)
     if scores:
         run.checkpoints.save_best(scores)
+    # Before the checkpoint, which then holds the learning rate that a callback may set.
+    callbacks.end_epoch(epoch, values)
     saving.save(epoch)
     log.end_epoch(step, values)

@@ -84,3 +84,8 @@ class WarmupStepDecay(keras.optimizers.schedules.LearningRateSchedule):
             "decay_steps": self.decay_steps,
             "decay_rate": self.decay_rate,
         }
+
+
+def current_learning_rate(optimizer: keras.optimizers.Optimizer) -> float:
+    """Returns an optimizer's present learning rate, whether it is a schedule's or a variable on several devices."""
+    return float(tf.convert_to_tensor(optimizer.learning_rate))

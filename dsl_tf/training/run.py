@@ -2,7 +2,9 @@
 
 import dataclasses
 import pathlib
+from collections.abc import Sequence
 
+import keras
 import tensorflow as tf
 
 from dsl_tf import distribution
@@ -28,6 +30,7 @@ class Run:
         training_step: their `TrainingStep`.
         checkpoints: their `Checkpoints`, restored.
         interruption: an `Interruption`.
+        callbacks: Keras callbacks.
     """
 
     configuration: TrainingConfiguration
@@ -38,6 +41,7 @@ class Run:
     training_step: TrainingStep
     checkpoints: Checkpoints
     interruption: Interruption
+    callbacks: Sequence[keras.callbacks.Callback] = ()
 
     @property
     def strategy(self) -> tf.distribute.Strategy:

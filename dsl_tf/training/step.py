@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from dsl_tf import distribution
 from dsl_tf.data.preprocessing import normalize
+from dsl_tf.losses import MetricLoss, SumLoss
 from dsl_tf.losses.replicas import sum_over_replicas
 from dsl_tf.training.construction import Parts
 
@@ -66,12 +67,13 @@ class TrainingStep:
         # Known before the step is traced: within a replica the strategy does not tell it.
         distribution.local_replicas(self.strategy)
         self.names = ["loss"]
-        if parts.classifier is None:
-            self.names += ["metric_loss"]
-        else:
+        # The terms of other losses are known only once they are computed: their sum alone is measured.
+        if isinstance(parts.loss, SumLoss):
             self.names += ["classification_loss"]
-            self.names += ["metric_loss"] if parts.loss.metric else []
+            self.names += [] if parts.loss.metric is None else ["metric_loss"]
             self.names += ["accuracy"]
+        elif isinstance(parts.loss, MetricLoss):
+            self.names += ["metric_loss"]
         # In the order in which one makes the next not finite.
         self._checked = [name for name in self.names if name.endswith("_loss")] + ["loss", "gradients"]
         with self.strategy.scope():
@@ -110,7 +112,7 @@ class TrainingStep:
             loss = tf.add_n([*terms.values(), *regularisers])
             scaled_loss = parts.optimizer.scale_loss(loss)
         values = {"loss": loss, **{f"{name}_loss": term for name, term in terms.items()}}
-        if parts.classifier is not None:
+        if "accuracy" in self.names:
             predicted = tf.argmax(parts.loss.logits(features), axis=1)
             # In 64 bits: GPUs compare smaller integers on the host.
             right = tf.reduce_sum(tf.cast(predicted == tf.cast(labels, predicted.dtype), tf.float32))
@@ -153,7 +155,8 @@ class TrainingStep:
         else:
             finite.append(_all_finite(gradients) if finite_everywhere is None else finite_everywhere)
         whole = tf.reduce_all(finite)
-        broken = tf.concat([[self.steps + 1, optimizer.learning_rate], 1 - tf.cast(tf.stack(finite), tf.float32)], 0)
+        rate = tf.cast(optimizer.learning_rate, tf.float32)
+        broken = tf.concat([[self.steps + 1, rate], 1 - tf.cast(tf.stack(finite), tf.float32)], 0)
         self._broken.assign(tf.where(whole | (self._broken[0] > 0), self._broken, broken))
         if not scaled:
             # Not `tf.cond`, which a GPU would have to wait for, and which `tf.distribute` does not allow around an

@@ -4,6 +4,7 @@ import contextlib
 import os
 import pathlib
 import platform
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -25,6 +26,7 @@ from dsl_tf.training import construction
 from dsl_tf.training.checkpoints import Checkpoints
 from dsl_tf.training.extension import begin_extension, is_extension, read_extensions
 from dsl_tf.training.finish import finish
+from dsl_tf.training.given import Given, LossFunction
 from dsl_tf.training.interruption import Interruption
 from dsl_tf.training.loop import run_epochs
 from dsl_tf.training.run import Run
@@ -98,6 +100,10 @@ def train(
     configuration: TrainingConfiguration,
     splits: dict[str, Split] | None = None,
     backbone: keras.Model | None = None,
+    *,
+    loss: LossFunction | None = None,
+    optimizer: keras.optimizers.Optimizer | None = None,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
 ) -> dict[str, Any]:
     """Trains a backbone, or resumes an interrupted run, and evaluates it on unseen classes.
 
@@ -114,16 +120,26 @@ def train(
             of other classes, where there are any.
         backbone: a `keras.Model` from images `[n, height, width, 3]` with values −1..1 to features `[n, d]`, in place
             of the configuration's.
+        loss: a function of the classifier (None with `classification_loss="none"`) to any loss of `dsl_tf.losses`, in
+            place of the configuration's, such as `lambda classifier: DirectSumLoss(classifier, metric=my_loss)`. What
+            it learns itself (`trainable_variables`) is trained too. It is called for each copy of the network, in the
+            scope of the `tf.distribute` strategy, so it should make a new loss each time.
+        optimizer: a Keras optimizer, with any schedule and its own weight decay, in place of SGD and the
+            configuration's schedule. The run trains with a copy of it.
+        callbacks: Keras callbacks. `on_epoch_end` gets the values that metrics.jsonl has. They get a model of the
+            backbone and the classifier; if one sets its `stop_training`, training ends after the epoch. Their own state
+            is not in the checkpoints: a resumed run calls `on_train_begin` again.
 
     Returns:
         What `results.json` in the run directory holds, that is `accuracies`, `discriminant_scores` (Table 1) and all
         that is needed to repeat the run.
 
     Raises:
-        UserError: if the flags do not fit the data, or the backbone cannot be trained or exported, or the output
-            directory is another run's or one on other data, or another process trains in it, or another worker died or
-            runs another command.
+        UserError: if an argument is of a wrong type, or the flags do not fit the data, or the backbone cannot be
+            trained or exported, or the output directory is another run's or one on other data, or another process
+            trains in it, or another worker died or runs another command.
     """
+    given = Given(backbone, loss, optimizer, callbacks)
     strategy = distribution.open_strategy(configuration.distribution, configuration.virtual_devices)
     if configuration.jit_compile and strategy.num_replicas_in_sync > 1:
         raise UserError(
@@ -133,14 +149,14 @@ def train(
     with distribution.lost_workers_as_user_error(strategy):
         check_same_command(strategy, configuration)
         if distribution.is_chief(strategy):
-            return _train_and_write(configuration, splits, backbone, strategy)
-        return _train_beside(configuration, splits, backbone, strategy)
+            return _train_and_write(configuration, splits, given, strategy)
+        return _train_beside(configuration, splits, given, strategy)
 
 
 def _train_and_write(
     configuration: TrainingConfiguration,
     splits: dict[str, Split] | None,
-    backbone: keras.Model | None,
+    given: Given,
     strategy: tf.distribute.Strategy,
 ) -> dict[str, Any]:
     """What the only worker does, or the chief; it tells the others whether there is anything to do."""
@@ -152,7 +168,7 @@ def _train_and_write(
             if results is None:
                 with Interruption() as interruption:
                     distribution.true_on_all_workers(strategy, True)
-                    return _train(configuration, splits, backbone, directory, interruption, strategy)
+                    return _train(configuration, splits, given, directory, interruption, strategy)
     distribution.true_on_all_workers(strategy, False)
     print(f"The run in {str(directory)!r} is complete.")
     return results
@@ -167,7 +183,7 @@ def _open(configuration: TrainingConfiguration) -> tuple[pathlib.Path, dict[str,
 def _train_beside(
     configuration: TrainingConfiguration,
     splits: dict[str, Split] | None,
-    backbone: keras.Model | None,
+    given: Given,
     strategy: tf.distribute.Strategy,
 ) -> dict[str, Any]:
     """What the other workers do: everything except writing and printing."""
@@ -175,13 +191,13 @@ def _train_beside(
     with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere), Interruption() as interruption:
         if not distribution.true_on_all_workers(strategy, True):
             return run_directory.read_results(directory) or {}
-        return _train(configuration, splits, backbone, directory, interruption, strategy)
+        return _train(configuration, splits, given, directory, interruption, strategy)
 
 
 def _train(
     configuration: TrainingConfiguration,
     splits: dict[str, Split] | None,
-    backbone: keras.Model | None,
+    given: Given,
     directory: pathlib.Path,
     interruption: Interruption,
     strategy: tf.distribute.Strategy,
@@ -195,7 +211,7 @@ def _train(
         train_split = drop_small_classes(splits["train"], configuration.shots, configuration.small_classes)
         splits = {**splits, "train": train_split}
     _check_splits(configuration, splits, strategy.num_replicas_in_sync)
-    exported, run = _build(configuration, splits, backbone, directory, interruption, strategy, source)
+    exported, run = _build(configuration, splits, given, directory, interruption, strategy, source)
     run.checkpoints.restore()
     _check_restored(run)
     fingerprints = {name: split.fingerprint() for name, split in splits.items()}
@@ -208,7 +224,8 @@ def _train(
     # Not before the chief has written them.
     distribution.barrier(strategy)
     measured = finish(run, exported)
-    results = {**measured, **_description(run, exported, source, fingerprints)}
+    described = given.description(run.parts.loss, run.parts.optimizer)
+    results = {**measured, **_description(run, exported, source, fingerprints), **described}
     if run.is_chief:
         run_directory.write_results(directory, results)
     # A chief without the others could not tell their end from their death.
@@ -219,7 +236,7 @@ def _train(
 def _build(
     configuration: TrainingConfiguration,
     splits: dict[str, Split],
-    backbone: keras.Model | None,
+    given: Given,
     directory: pathlib.Path,
     interruption: Interruption,
     strategy: tf.distribute.Strategy,
@@ -228,17 +245,20 @@ def _build(
     """Returns the parts to export, which are on one device, and the run with those to train."""
     train_split = splits["train"]
     steps = steps_per_epoch(train_split.labels, configuration.ways, configuration.shots)
+    backbone, shape = given.backbone, train_split.images.shape[1:]
     if backbone is not None:
         # One that is not built yet gets its weights here.
         keras.utils.set_random_seed(configuration.seed)
-        backbone = checked_backbone(backbone, train_split.images.shape[1:])
-    exported = construction.build(configuration, train_split.images.shape[1:], train_split.class_count, steps, backbone)
-    parts = construction.replicate(exported, configuration, strategy)
+        backbone = checked_backbone(backbone, shape)
+    exported = construction.build(configuration, shape, train_split.class_count, steps, backbone, given)
+    parts = construction.replicate(exported, configuration, strategy, given.loss)
     training_step = TrainingStep(parts, configuration.jit_compile, strategy)
     writes = distribution.is_chief(strategy)
     checkpoints = Checkpoints(directory, parts, training_step, configuration.test_shots, writes)
     flip = source not in sources.UNMIRRORED if configuration.flip is None else configuration.flip
-    return exported, Run(configuration, directory, splits, flip, parts, training_step, checkpoints, interruption)
+    return exported, Run(
+        configuration, directory, splits, flip, parts, training_step, checkpoints, interruption, given.callbacks
+    )
 
 
 def _check_restored(run: Run) -> None:
