@@ -3,7 +3,6 @@
 import contextlib
 import os
 import pathlib
-import platform
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,7 +10,6 @@ import keras
 import tensorflow as tf
 from absl import logging
 
-import dsl_tf
 from dsl_tf import distribution, evaluation
 from dsl_tf.data import sources
 from dsl_tf.data.balanced import check_balanced, drop_small_classes, steps_per_epoch
@@ -19,12 +17,12 @@ from dsl_tf.data.skipped import SKIPPED_FILE, write_skipped
 from dsl_tf.data.split import SPLITS, Split
 from dsl_tf.errors import UserError
 from dsl_tf.runs import directory as run_directory
-from dsl_tf.runs import flagfiles, provenance
 from dsl_tf.runs.configuration import TrainingConfiguration
 from dsl_tf.runs.own_backbone import checked_backbone
 from dsl_tf.training import construction
 from dsl_tf.training.checkpoints import Checkpoints
-from dsl_tf.training.extension import begin_extension, is_extension, read_extensions
+from dsl_tf.training.description import description
+from dsl_tf.training.extension import begin_extension, is_extension
 from dsl_tf.training.finish import finish
 from dsl_tf.training.given import Given, LossFunction
 from dsl_tf.training.interruption import Interruption
@@ -225,7 +223,7 @@ def _train(
     distribution.barrier(strategy)
     measured = finish(run, exported)
     described = given.description(run.parts.loss, run.parts.optimizer)
-    results = {**measured, **_description(run, exported, source, fingerprints), **described}
+    results = {**measured, **description(run, exported, source, fingerprints), **described}
     if run.is_chief:
         run_directory.write_results(directory, results)
     # A chief without the others could not tell their end from their death.
@@ -296,27 +294,3 @@ def _record(run: Run, fingerprints: dict[str, str]) -> None:
         # All must train on the data of the first one.
         distribution.barrier(run.strategy)
         run_directory.check_data(run.directory, fingerprints)
-
-
-def _description(run: Run, exported: construction.Parts, source: str, fingerprints: dict[str, str]) -> dict[str, Any]:
-    """Returns what is needed to repeat a run."""
-    extensions = read_extensions(run.directory)
-    return {
-        "steps": int(run.checkpoints.step),
-        **({"extensions": extensions} if extensions else {}),
-        "source": source,
-        "data_fingerprint": fingerprints,
-        "splits": {
-            name: {"images": len(split.labels), "classes": split.class_count} for name, split in run.splits.items()
-        },
-        "backbone": {"name": exported.backbone.name, "weights": exported.backbone.count_params()},
-        "flags": flagfiles.to_lines(run.configuration),
-        "versions": {
-            "dsl_tf": dsl_tf.__version__,
-            "tensorflow": tf.__version__,
-            "keras": keras.__version__,
-            "python": platform.python_version(),
-        },
-        "commit": provenance.commit(),
-        "devices": provenance.devices(run.strategy),
-    }
