@@ -266,7 +266,7 @@ def _bytes_at(path: pathlib.Path, offset: int, size: int) -> bytes:
         content = file.read(size)
     if len(content) < size:
         raise UserError(
-            f"{os.fspath(path)!r} must stay as it is while it is read. Received: a shorter file. Try again."
+            f"{os.fspath(path)!r} must not change while it is read. Received: a shorter file. Run the command again."
         )
     return content
 

@@ -67,7 +67,7 @@ class Machine:
         return value
 
     def skip(self, size: int) -> int:
-        """Passes over bytes and returns where they start, before anything is made of them."""
+        """Skips bytes and returns where they start, before anything is made of them."""
         start = self.position
         if not 0 <= size <= len(self.data) - start:
             raise ValueError
@@ -263,7 +263,9 @@ _ARGUMENTS: dict[Callable[[Machine, Any], None], dict[str, Any]] = {
         **dict.fromkeys("01", "a tuple that holds itself"),
         **dict.fromkeys("io\x81\x92", "an instance of a class"),
         **dict.fromkeys("\x8f\x90\x91", "a set"),
-        **dict.fromkeys("PQ\x82\x83\x84\x97\x98", "a reference to what is outside of the file (or no pickle)"),
+        **dict.fromkeys(
+            "PQ\x82\x83\x84\x97\x98", "a reference to what is outside the file (or the file is not a pickle)"
+        ),
     },
 }
 _OPERATIONS = {

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from dsl_tf.data.formats.pickle_values import Array, Inert, Raw, RefusedError, Symbol, Type, items_of, known, text_of
+from dsl_tf.data.formats.pickle_values import Array, Raw, RefusedError, Symbol, Type, items_of, known, text_of
 
 _DIMENSIONS_LIMIT = 64
 _WIDER_TYPES = ("i2", "i4", "i8", "u2", "u4", "u8", "f2", "f4", "f8")
@@ -74,7 +74,7 @@ def result_of(function: Any, arguments: Any, spend: Callable[[int], None]) -> An
     raise RefusedError(f"an unusual call of {function.name!r}")
 
 
-def set_state(target: Inert | Any, state: Any, spend: Callable[[int], None]) -> None:
+def set_state(target: Any, state: Any, spend: Callable[[int], None]) -> None:
     """Sets the byte order of a dtype, or the content of an array; once only, as NumPy's own pickles do.
 
     Args:

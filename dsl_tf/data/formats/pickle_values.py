@@ -1,4 +1,4 @@
-"""What lies on the stack of the pickle interpreter: plain values, and stand-ins for what is never made of a file."""
+"""What is on the stack of the pickle interpreter: plain values, and stand-ins for what is never made of a file."""
 
 import dataclasses
 import mmap
@@ -13,7 +13,7 @@ class RefusedError(Exception):
 
 
 class Inert:
-    """What lies on the stack but is not, or not yet, a value to return."""
+    """What is on the stack but is not, or not yet, a value to return."""
 
     __slots__ = ()
 

@@ -116,7 +116,7 @@ def compacted(labels: np.ndarray, class_count: int, path: str | os.PathLike[str]
 
 
 def as_text(value: object) -> str | None:
-    """Returns text that Python 2 may have written as bytes, or None for what is no text.
+    """Returns text that Python 2 may have written as bytes, or None for anything else.
 
     Args:
         value: anything.

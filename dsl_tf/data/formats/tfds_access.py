@@ -43,7 +43,7 @@ def check_features_file(path: str | os.PathLike[str]) -> None:
 
 
 def open_builder(name: str, data_dir: str | os.PathLike[str] | None) -> tfds.core.DatasetBuilder:
-    """Finds a data set on disk, of whichever version; without a folder, downloads and prepares it if need be.
+    """Finds a data set on disk, of whichever version; without a folder, downloads and prepares it on first use.
 
     Args:
         name: its name in TFDS.

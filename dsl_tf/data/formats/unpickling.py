@@ -32,7 +32,7 @@ def read_pickle(path: str | os.PathLike[str]) -> Any:
     except RefusedError as error:
         raise UserError(
             f"The pickle file {os.fspath(path)!r} must hold plain values and NumPy arrays of numbers only; nothing "
-            f"in it is run. Received: {error}, near byte {machine.position}. Check where the file comes from."
+            f"in it is run. Received: {error}, near byte {machine.position}. Check the source of the file."
         ) from None
     except (IndexError, KeyError, ValueError, OverflowError, struct.error):
         raise UserError(
