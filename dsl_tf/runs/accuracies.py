@@ -27,23 +27,23 @@ def tested(
         labels: integers `[n]`.
         split: the name to record, such as `"test"`.
         validation: returns features and labels of the validation classes, on which λ is chosen if the classifiers
-            include LaplacianShot; None if there are none.
+            include LaplacianShot; None if there are no such classes.
         episodes: the number of episodes.
         classifiers: names of few-shot classifiers.
-        **arguments: the arguments of `evaluate_episodes` that `choose_lams` takes too.
+        **arguments: arguments that `evaluate_episodes` and `choose_lams` share.
 
     Returns:
-        An `Outcome` for each number of shots, classifier and feature transform.
+        An `Outcome` per number of shots, classifier and feature transform.
 
     Raises:
-        UserError: if the labels hold too few classes or images.
+        UserError: if there are too few classes or images per class.
     """
     lams = None
     if "laplacian_shot" in classifiers:
         if validation is not None:
             lams = choose_lams(*validation(), **arguments)
         else:
-            logging.warning("No val classes to choose LaplacianShot's λ on: using %s.", DEFAULT_LAM)
+            logging.warning("There are no val classes to choose LaplacianShot's λ on: using %s.", DEFAULT_LAM)
     return list(
         evaluate_episodes(features, labels, split, episodes=episodes, classifiers=classifiers, lams=lams, **arguments)
     )

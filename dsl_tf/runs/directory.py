@@ -1,4 +1,4 @@
-"""The files of a run: which flags made it, what it measured, and whose directory it is."""
+"""The files of a run directory: flags, data fingerprints, metrics, results and the lock."""
 
 import contextlib
 import dataclasses
@@ -31,14 +31,14 @@ BEST_CHECKPOINT = "best_checkpoint"
 TENSORBOARD = "tensorboard"
 FEATURES = "features"
 _LOCK = ".lock"
-# Looked for as messages: TensorFlow and HDF5 give no numbers.
+# Their messages are searched for, because TensorFlow and HDF5 report no error numbers.
 _UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
 def mathematical_flags(
     configuration: TrainingConfiguration, without: tuple[str, ...] = ()
 ) -> tuple[tuple[str, Any], ...]:
-    """Returns the flags that decide what a run computes, pairs of name and value; `without` names some to leave out."""
+    """Returns the flags that affect the trained weights, except those in `without`, as pairs of name and value."""
     return tuple(
         (field.name, getattr(configuration, field.name))
         for field in dataclasses.fields(configuration)
@@ -47,13 +47,13 @@ def mathematical_flags(
 
 
 def _different_flags(configuration: TrainingConfiguration, earlier: TrainingConfiguration) -> list[str]:
-    """The names of the flags on which two runs' mathematics differ."""
+    """Returns the names of the mathematical flags in which two runs differ."""
     pairs = zip(mathematical_flags(configuration), mathematical_flags(earlier), strict=True)
     return [flag for (flag, value), (_, before) in pairs if value != before]
 
 
 def is_longer(configuration: TrainingConfiguration, earlier: TrainingConfiguration) -> bool:
-    """Returns whether a run differs from an earlier one in more epochs alone."""
+    """Returns whether a run differs from an earlier one only in having more epochs."""
     return _different_flags(configuration, earlier) == ["epochs"] and configuration.epochs > earlier.epochs
 
 
@@ -61,29 +61,29 @@ def read_configuration(directory: str | os.PathLike[str]) -> TrainingConfigurati
     """Reads the training configuration of a run directory.
 
     Raises:
-        UserError: where the directory is none, or its flagfile cannot be read.
+        UserError: if it is not a run directory, or its flagfile cannot be read.
     """
     path = pathlib.Path(directory) / FLAGFILE
     if not path.is_file():
         raise UserError(
-            f"{str(directory)!r} is not a run directory: it has no {FLAGFILE}. Give one that run_train.py wrote."
+            f"{str(directory)!r} is not a run directory: it has no {FLAGFILE}. Give the --output_dir of a training."
         )
     try:
         return flagfiles.read(path, TrainingConfiguration)
     except (flags.Error, OSError, ValueError) as error:
         message = " ".join(str(error).split())
-        raise UserError(f"{str(path)!r} must be the flagfile of a run. It cannot be read: {message}") from None
+        raise UserError(f"{str(path)!r} must be the flagfile of a run. Reading it failed: {message}") from None
 
 
 def open_directory(configuration: TrainingConfiguration) -> pathlib.Path:
-    """Makes the output directory, or finds that it is empty or this run's own.
+    """Creates the output directory, or checks that it is empty or contains this run.
 
     Returns:
         The directory, a `pathlib.Path`.
 
     Raises:
-        UserError: where it cannot be made, holds something else, or the run of other flags, or where it holds this
-            run but `resume` is off. Nothing in it is touched.
+        UserError: if it cannot be created, contains other files or a run with other flags, or contains this run but
+            `resume` is off. Nothing in it is changed.
     """
     directory = pathlib.Path(str(configuration.output_dir))
     name = f"--output_dir={configuration.output_dir!r}"
@@ -91,7 +91,7 @@ def open_directory(configuration: TrainingConfiguration) -> pathlib.Path:
         directory.mkdir(parents=True, exist_ok=True)
         entries = {entry.name for entry in directory.iterdir()} - {_LOCK}
     except OSError as error:
-        raise UserError(f"{name} must be a directory that can be made and read. {error.strerror}.") from None
+        raise UserError(f"{name} must be a directory that can be created and read. {error.strerror}.") from None
     if FLAGFILE in entries:
         earlier = read_configuration(directory)
         differing = _different_flags(configuration, earlier)
@@ -103,7 +103,7 @@ def open_directory(configuration: TrainingConfiguration) -> pathlib.Path:
                 f"Choose another --output_dir, or repeat the flags in its {FLAGFILE} to resume it.{extend}"
             )
         if not configuration.resume:
-            raise UserError(f"{name} holds a run already, and --noresume asks for a new one. Choose another directory.")
+            raise UserError(f"{name} already holds a run, and --noresume asks for a new one. Choose another directory.")
     elif entries:
         raise UserError(f"{name} holds other files, such as {min(entries)!r}. Choose a new or an empty directory.")
     return directory
@@ -111,28 +111,28 @@ def open_directory(configuration: TrainingConfiguration) -> pathlib.Path:
 
 @contextlib.contextmanager
 def unwritable_as_user_error(directory: pathlib.Path) -> Iterator[None]:
-    """Turns what Python, TensorFlow, Keras and HDF5 raise where a disk is full or read-only into a UserError."""
+    """Turns errors of Python, TensorFlow, Keras and HDF5 about a full or read-only disk into a UserError."""
     try:
         yield
     except UserError:
         raise
     except Exception as error:
-        # Without TensorFlow's names of graph nodes.
+        # Removes the names of graph nodes that TensorFlow adds.
         text = " ".join(re.sub(r"\{\{.*?\}\}", "", str(error)).split())
         if not any(message.lower() in text.lower() for message in map(os.strerror, _UNWRITABLE)):
             raise
         raise UserError(
-            f"--output_dir={str(directory)!r} must be on a disk that can be written, with room. Received: "
-            f"{text[:300]}. What was saved before is whole: mend that, and the same command goes on."
+            f"--output_dir={str(directory)!r} must be on a writable disk with free space. Received: "
+            f"{text[:300]}. Earlier checkpoints are intact: fix this and run the same command again to resume."
         ) from error
 
 
 @contextlib.contextmanager
 def locked(directory: pathlib.Path) -> Iterator[None]:
-    """Keeps other processes from training in a run directory for as long as the block, or the process, lives.
+    """Locks a run directory against training by other processes until the block or the process ends.
 
     Raises:
-        UserError: where another process trains there, or the directory cannot be written.
+        UserError: if another process trains there, or the directory cannot be written.
     """
     path = pathlib.Path(directory) / _LOCK
     name = f"--output_dir={str(directory)!r}"
@@ -140,21 +140,21 @@ def locked(directory: pathlib.Path) -> Iterator[None]:
         descriptor = _lock(path)
     except BlockingIOError:
         raise UserError(
-            f"{name} must be a directory that no other process trains in. {_holder(path)} does. "
-            "Wait for it, or choose another directory."
+            f"{name} must be a directory in which no other process trains. {_holder(path)} does. "
+            "Wait for it to end, or choose another directory."
         ) from None
     except OSError as error:
         raise UserError(f"{name} must be a directory that can be written. {error.strerror}.") from None
     try:
         yield
     finally:
-        # While it is held: removed after, it could be the file that another process has just locked.
+        # Removed before unlocking: afterwards, it could be the file that another process has just locked.
         path.unlink(missing_ok=True)
         os.close(descriptor)
 
 
 def _lock(path: pathlib.Path) -> int:
-    """Locks a file and returns its descriptor; raises BlockingIOError where another process holds it."""
+    """Locks a file and returns its descriptor; raises BlockingIOError if another process has locked it."""
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         try:
@@ -163,11 +163,13 @@ def _lock(path: pathlib.Path) -> int:
             if error.errno not in (errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK):
                 os.close(descriptor)
                 raise
-            logging.warning("%r is on a disk without locks: start no second training in it.", str(path.parent))
-        # The one that held it may have removed the file between the two calls.
+            logging.warning(
+                "%r is on a disk that does not support locks: do not start a second training in it.", str(path.parent)
+            )
+        # The previous owner may have removed the file between the two calls.
         with contextlib.suppress(FileNotFoundError):
             if os.path.samestat(os.stat(path), os.fstat(descriptor)):
-                with contextlib.suppress(OSError):  # A note for people, on a disk that may be full.
+                with contextlib.suppress(OSError):  # Only informative, and the disk may be full.
                     os.ftruncate(descriptor, 0)
                     os.write(descriptor, f"Process {os.getpid()} on {socket.gethostname()}".encode())
                 return descriptor
@@ -182,10 +184,10 @@ def _holder(path: pathlib.Path) -> str:
 
 
 def record_flags(directory: pathlib.Path, configuration: TrainingConfiguration) -> None:
-    """Writes the flagfile that makes the directory this run's.
+    """Writes the flagfile, which marks the directory as belonging to this run.
 
     Raises:
-        UserError: where the directory cannot be written.
+        UserError: if the directory cannot be written.
     """
     lines = [
         "# The flags of this run. Repeat it with:",
@@ -201,19 +203,19 @@ def record_flags(directory: pathlib.Path, configuration: TrainingConfiguration) 
 
 
 def record_data(directory: pathlib.Path, fingerprints: dict[str, str]) -> None:
-    """Writes which data the run is made of, a dict from split to fingerprint."""
+    """Records the data of a run, a dict from split to fingerprint."""
     write_text(directory / DATA, json.dumps(fingerprints, indent=1) + "\n")
 
 
 def check_data(directory: pathlib.Path, fingerprints: dict[str, str]) -> None:
-    """Finds that a run goes on with the images and labels that it began with; test ones may change.
+    """Checks that a run resumes with the images and labels it started with. Test data may change.
 
     Args:
         directory: the run directory.
-        fingerprints: those of now, a dict from split to fingerprint.
+        fingerprints: the current ones, a dict from split to fingerprint.
 
     Raises:
-        UserError: where others are recorded, or the record cannot be read; not where there is none.
+        UserError: if other fingerprints are recorded, or the record cannot be read. A missing record is no error.
     """
     path = directory / DATA
     try:
@@ -223,24 +225,24 @@ def check_data(directory: pathlib.Path, fingerprints: dict[str, str]) -> None:
         return
     except (OSError, ValueError, AttributeError, RecursionError):
         raise UserError(
-            f"{str(path)!r} must be the JSON record of a run's data. It cannot be read. Move it away to go on with the "
-            "data as it is now."
+            f"{str(path)!r} must be the JSON record of a run's data. It cannot be read. Move it away to resume with "
+            "the current data."
         ) from None
     if differing:
         raise UserError(
             f"--output_dir={str(directory)!r} holds a run on other data: the images or labels of "
-            f"{' and '.join(differing)} have changed since it began. Bring them back, or choose another --output_dir."
+            f"{' and '.join(differing)} have changed since it started. Restore them, or choose another --output_dir."
         )
 
 
 def append_metrics(directory: pathlib.Path, record: dict[str, Any]) -> None:
-    """Adds one line to the metrics log."""
+    """Appends one line to the metrics log."""
     with open(directory / METRICS, "a", encoding="utf-8") as file:
         file.write(json.dumps(record) + "\n")
 
 
 def truncate_metrics(directory: pathlib.Path, step: int) -> None:
-    """Drops the lines of the metrics log after a step: a resumed run writes them again."""
+    """Removes the lines after a step from the metrics log; a resumed run writes them again."""
     path = directory / METRICS
     if not path.exists():
         return
@@ -250,16 +252,16 @@ def truncate_metrics(directory: pathlib.Path, step: int) -> None:
             if json.loads(line)["step"] <= step:
                 kept.append(line)
         except (ValueError, KeyError, TypeError, RecursionError):
-            # The line that the interruption cut off.
+            # A line that an interruption has truncated.
             continue
     write_text(path, "".join(line + "\n" for line in kept))
 
 
 def read_results(directory: str | os.PathLike[str]) -> dict[str, Any] | None:
-    """Reads `results.json`, or returns None where the run has none yet.
+    """Reads `results.json`, or returns None if the run has none yet.
 
     Raises:
-        UserError: where the file is not the JSON of a run.
+        UserError: if the file is not the JSON results of a run.
     """
     path = pathlib.Path(directory) / RESULTS
     if not path.exists():
@@ -273,5 +275,5 @@ def read_results(directory: str | os.PathLike[str]) -> dict[str, Any] | None:
 
 
 def write_results(directory: str | os.PathLike[str], results: dict[str, Any]) -> None:
-    """Writes `results.json`, whole or not at all."""
+    """Writes `results.json`, replacing it as a unit."""
     write_text(pathlib.Path(directory) / RESULTS, json.dumps(results, indent=1, allow_nan=False) + "\n")

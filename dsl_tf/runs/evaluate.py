@@ -1,4 +1,4 @@
-"""Evaluations: of finished runs, SavedModels or features, alone or side by side."""
+"""Evaluates finished runs, SavedModels or features, alone or side by side."""
 
 import dataclasses
 import functools
@@ -34,11 +34,11 @@ from dsl_tf.runs.titles import titles
 
 @dataclasses.dataclass(frozen=True)
 class SubjectResult:
-    """What was measured of a `Subject`.
+    """The measurements of a `Subject`.
 
     Args:
         subject: the `Subject`.
-        outcomes: a tuple of `Outcome`, one for each number of shots, classifier and feature transform.
+        outcomes: one `Outcome` per number of shots, classifier and feature transform.
         details: retrieval metrics, subspace accuracies and scores, and singular values, a dict; empty unless asked for.
     """
 
@@ -52,7 +52,7 @@ class SubjectResult:
         return [outcome.entry for outcome in self.outcomes]
 
     def report(self) -> dict[str, Any]:
-        """Returns all that was measured, for JSON."""
+        """Returns all measurements in a form that JSON can hold."""
         entries = []
         for outcome in self.outcomes:
             by_class = class_accuracies(self.subject.labels, outcome.query, outcome.predictions)
@@ -73,12 +73,12 @@ class SubjectResult:
 
 @dataclasses.dataclass(frozen=True)
 class Evaluation:
-    """An evaluation.
+    """The results of an evaluation.
 
     Args:
         results: a tuple of `SubjectResult`.
-        comparisons: a dict from (classifier, feature transform, shots) to the `PairedMatrix` of the subjects, where
-            runs that differ in nothing but the seed are one; empty for one subject, or where the episodes differ.
+        comparisons: a dict from (classifier, feature transform, shots) to the `PairedMatrix` of the subjects. Runs that
+            differ only in the seed are grouped. Empty if there is one subject or the episodes differ.
     """
 
     results: tuple[SubjectResult, ...]
@@ -97,7 +97,7 @@ class Evaluation:
 def evaluate(configuration: EvaluationConfiguration) -> Evaluation:
     """Measures few-shot accuracies of runs, a SavedModel or features, all on the same episodes.
 
-    Nothing is written into a run's directory, apart from its cache of features.
+    Nothing is written to a run directory except cached features.
 
     Args:
         configuration: an `EvaluationConfiguration`.
@@ -106,7 +106,7 @@ def evaluate(configuration: EvaluationConfiguration) -> Evaluation:
         An `Evaluation`.
 
     Raises:
-        UserError: where something cannot be read, or the split is too small, or another worker died.
+        UserError: if something cannot be read, the split is too small, or another worker died.
     """
     strategy = distribution.open_strategy(configuration.distribution, configuration.virtual_devices)
     with distribution.lost_workers_as_user_error(strategy):
@@ -120,13 +120,13 @@ def _evaluate(configuration: EvaluationConfiguration, strategy: tf.distribute.St
         with strategy.scope():
             result = _evaluate_subject(configuration, subject)
         results.append(result)
-    # None of the workers may end while another one reads or writes.
+    # Workers wait for each other: the end of one would look like a failure to the others.
     distribution.barrier(strategy)
     return Evaluation(tuple(results), _compare(results) if len(results) > 1 else {})
 
 
 def _loaders(configuration: EvaluationConfiguration, strategy: tf.distribute.Strategy) -> list[Callable[[], Subject]]:
-    """Returns a function without arguments for each subject."""
+    """Returns a function per subject that loads it."""
     split = configuration.split
 
     def of_run(directory: str) -> Subject:
@@ -172,8 +172,8 @@ def _evaluate_subject(configuration: EvaluationConfiguration, subject: Subject) 
 
 
 def _of_subspaces(subject: Subject, kernel: np.ndarray, split: str, options: Mapping[str, Any]) -> dict[str, Any]:
-    """Measures what the features hold in span(W) and in its complement, as in Table 1."""
-    # The mean and λ are of the whole features, and a projected mean would be needed for each part.
+    """Measures the features within span(W) and within its complement, as in Table 1."""
+    # Mean and λ belong to the full features: cl2 and LaplacianShot would need others for each part.
     options = {**options, "classifiers": ("nearest_centroid",), "feature_transforms": ("none",)}
     parts = subspace_features(subject.features, kernel)
     return {
@@ -186,7 +186,7 @@ def _of_subspaces(subject: Subject, kernel: np.ndarray, split: str, options: Map
 
 
 def _compare(results: list[SubjectResult]) -> dict[tuple[str, str, int], PairedMatrix]:
-    """Compares the subjects on each classifier, feature transform and number of shots that all of them have."""
+    """Compares the subjects for each classifier, feature transform and number of shots that all of them have."""
     groups = _groups(results)
     outcomes = [{_comparison_key(outcome.entry): outcome for outcome in result.outcomes} for result in results]
     comparisons = {}
@@ -194,7 +194,7 @@ def _compare(results: list[SubjectResult]) -> dict[tuple[str, str, int], PairedM
         if not all(key in found for found in outcomes):
             continue
         if len({found[key].entry["episodes_fingerprint"] for found in outcomes}) > 1:
-            logging.warning("The subjects' episodes differ, since their data do: going on without a comparison.")
+            logging.warning("No comparison: the subjects' episodes differ, because their data differ.")
             return {}
         accuracies = {
             name: np.stack([episode_accuracies(outcomes[index][key].predictions) for index in members])
@@ -210,11 +210,11 @@ def _comparison_key(entry: Mapping[str, Any]) -> tuple[str, str, int]:
 
 
 def _groups(results: list[SubjectResult]) -> dict[str, list[int]]:
-    """Returns the positions of the subjects by a name; runs that differ in their seed alone share one."""
+    """Groups the subjects: returns their positions by group name. Runs that differ only in the seed share a group."""
     keys: dict[Any, list[int]] = {}
     for index, result in enumerate(results):
         training = result.subject.training
-        # Every subject without a training is a group of its own.
+        # A subject without a training configuration forms a separate group.
         key = index if training is None else run_directory.mathematical_flags(training, without=("seed",))
         keys.setdefault(key, []).append(index)
     groups = list(keys.values())
@@ -222,7 +222,7 @@ def _groups(results: list[SubjectResult]) -> dict[str, list[int]]:
 
 
 def _group_names(results: list[SubjectResult], groups: list[list[int]]) -> list[str]:
-    """Names groups by their loss and settings, such as "SCE (3 seeds)"; subjects without a training by their path."""
+    """Names groups by their loss and settings, such as "SCE (3 seeds)"; other subjects by their path."""
     paths = _short_names([result.subject.name for result in results])
     trainings = [results[members[0]].subject.training for members in groups]
     titled = iter(titles([training for training in trainings if training is not None]))
@@ -233,7 +233,7 @@ def _group_names(results: list[SubjectResult], groups: list[list[int]]) -> list[
     named = []
     for name, members, training in zip(names, groups, trainings, strict=True):
         if training is not None:
-            # Trainings with the same flags, on other data for instance.
+            # Trainings may have the same flags but other data.
             name += f", {paths[members[0]]}" if names.count(name) > 1 else ""
             name += f" ({len(members)} {'seed' if len(members) == 1 else 'seeds'})"
         named.append(name)
@@ -241,7 +241,7 @@ def _group_names(results: list[SubjectResult], groups: list[list[int]]) -> list[
 
 
 def _short_names(names: list[str]) -> list[str]:
-    """Leaves out the folders that all names begin with."""
+    """Removes the leading folders that all names share."""
     if len(set(names)) < 2 or len({os.path.isabs(name) for name in names}) > 1:
         return names
     common = os.path.commonpath(names)

@@ -1,4 +1,4 @@
-"""The evaluations of a run: folders beside what training recorded, each named by what it measured."""
+"""The evaluations of a run: a folder per evaluation in the run directory, named by what was measured."""
 
 import hashlib
 import json
@@ -13,7 +13,7 @@ from dsl_tf.files import is_temporary, read_text
 
 EVALUATIONS = "evaluations"
 EVALUATION = "evaluation.json"
-# What an accuracy is of; two entries with the same values measure the same.
+# The fields that identify an accuracy: two entries with the same values measure the same.
 KEY = ("split", "classifier", "feature_transform", "ways", "shots", "queries", "episodes", "seed")
 
 
@@ -28,7 +28,7 @@ def evaluation_name(
         details: whether the details were measured too.
 
     Returns:
-        A name for a folder: the same for a repetition, another for any other evaluation.
+        The name of a folder: the same if the evaluation is repeated, different for any other evaluation.
     """
 
     def values(name: str) -> list[Any]:
@@ -61,8 +61,8 @@ def read_evaluations(directory: str | os.PathLike[str]) -> list[dict[str, Any]]:
         directory: the run directory.
 
     Returns:
-        Dicts as `few_shot_accuracies` returns them, the latest of each `KEY`. Evaluations of other data, of several
-        runs, and files that are damaged or of other content are left out.
+        Dicts as `few_shot_accuracies` returns them, the latest per `KEY`. Evaluations of other data or of several
+        runs and unreadable files are skipped.
     """
     folder = pathlib.Path(directory) / EVALUATIONS
     try:
@@ -78,7 +78,7 @@ def read_evaluations(directory: str | os.PathLike[str]) -> list[dict[str, Any]]:
 
 
 def key_of(entry: dict[str, Any]) -> tuple[Any, ...]:
-    """Returns what an accuracy is of, the values of `KEY`."""
+    """Returns the fields that identify an accuracy, the values of `KEY`."""
     return tuple(entry.get(name) for name in KEY)
 
 

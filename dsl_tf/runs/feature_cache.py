@@ -1,4 +1,4 @@
-"""Features kept on disk, by what they were computed from."""
+"""A cache of features on disk, keyed by the model and the images."""
 
 import contextlib
 import hashlib
@@ -33,16 +33,16 @@ def cached_features(
     split: Split,
     compute: Callable[[np.ndarray | StoredImages], np.ndarray],
 ) -> np.ndarray:
-    """Reads the features of a split from a cache, or computes them and adds them to it.
+    """Reads the features of a split from a cache, or computes and adds them.
 
     An entry that is damaged, whose checksum is wrong, is computed again and replaced.
 
     Args:
-        folder: the cache's folder; where it cannot be written, nothing is kept.
-        model_fingerprint: digits that stand for the model, as of `files_fingerprint`.
-        split: a `Split`; its images are part of the key.
-        compute: a function of the images that returns features float32 `[n, d]`; of several workers, all compute
-            or none.
+        folder: the folder of the cache. If it cannot be written, nothing is cached.
+        model_fingerprint: the fingerprint of the model, from `files_fingerprint`.
+        split: a `Split`. Its images are part of the key.
+        compute: a function from images to features float32 `[n, d]`. If any of several workers has no cached features,
+            all of them call it.
 
     Returns:
         float32 `[n, d]`.
@@ -73,7 +73,7 @@ def _read(path: pathlib.Path, count: int) -> np.ndarray | None:
             return None
         if features.dtype == np.float32 and features.ndim == 2 and len(features) == count:
             return features
-    # Damaged files make NumPy raise nearly any kind of error.
+    # For damaged files, NumPy may raise almost any exception.
     except Exception:
         pass
     return None

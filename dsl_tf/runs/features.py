@@ -1,4 +1,4 @@
-"""Features of many images."""
+"""Computes the features of many images."""
 
 import keras
 import numpy as np
@@ -29,22 +29,22 @@ def _forward_on_replicas(backbone: keras.Model, images: tf.Tensor, count: tf.Ten
 def extract_features(backbone: keras.Model, images: np.ndarray | StoredImages, batch_size: int = 256) -> np.ndarray:
     """Computes the features of images with a backbone in inference mode.
 
-    In the scope of a `tf.distribute` strategy, under which the backbone was made, its devices and workers share the
-    images; all workers call it with the same ones, and all get all features.
+    In the scope of the `tf.distribute` strategy under which the backbone was made, the images are divided among its
+    devices and workers. All workers must pass the same images, and all receive all features.
 
     Args:
         backbone: a `keras.Model` from normalised images to features `[n, d]`.
         images: uint8 `[n, height, width, 3]`.
-        batch_size: images a forward pass, on each device.
+        batch_size: images per forward pass and device.
 
     Returns:
         float32 `[n, d]`, in the order of the images.
     """
     strategy = tf.distribute.get_strategy()
     replicas = strategy.num_replicas_in_sync
-    # Known before the function is traced: within a replica the strategy does not tell it.
+    # Computed before the function is traced, because it is not available within a replica. It is cached.
     distribution.local_replicas(strategy)
-    # An open batch dimension: the last, smaller batch must not compile the network a second time.
+    # The batch dimension is None so that the smaller last batch does not trace the network again.
     specification = tf.TensorSpec([None, *images.shape[1:]], tf.uint8)
     if replicas == 1:
         forward = _forward.get_concrete_function(backbone, specification)

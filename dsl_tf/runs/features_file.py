@@ -1,4 +1,4 @@
-"""Features from anywhere, in an `.npz` file, as something to evaluate."""
+"""Reads features that any program wrote to an `.npz` file, to evaluate them."""
 
 from collections.abc import Mapping
 
@@ -10,10 +10,10 @@ from dsl_tf.runs.subjects import Subject
 
 
 def of_features_file(path: str) -> Subject:
-    """Takes features of any origin.
+    """Reads features of any origin.
 
     Args:
-        path: an `.npz` file with `features`, float `[n, d]`, and `labels`, integers or texts `[n]`, and perhaps
+        path: an `.npz` file with `features`, float `[n, d]`, and `labels`, integers or strings `[n]`. Optional arrays:
             `class_names` `[C]`, `mean` (of the training features, `[d]`), `val_features` and `val_labels`.
 
     Returns:
@@ -43,19 +43,19 @@ def _read_arrays(path: str) -> dict[str, np.ndarray]:
         check_regular(path)
         with np.load(path, allow_pickle=False) as file:
             arrays = dict(file)
-    # Damaged files make NumPy, zipfile and zlib raise nearly any kind of error.
+    # For damaged files, NumPy, zipfile and zlib may raise almost any exception.
     except Exception as error:
         raise UserError(
             f"--features={path!r} must be an .npz file of plain arrays. It cannot be read: {reason_of(error)}"
         ) from None
-    # A member that is no array is bytes.
+    # NumPy returns members that are not arrays as bytes.
     return {name: array for name, array in arrays.items() if isinstance(array, np.ndarray)}
 
 
 def _checked(
     path: str, arrays: Mapping[str, np.ndarray], prefix: str
 ) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
-    """Returns features, labels and class names of a file; labels may be any integers, or texts."""
+    """Returns features, labels from 0 and class names; the labels in the file may be any integers or strings."""
     missing = [name for name in (f"{prefix}features", f"{prefix}labels") if name not in arrays]
     if missing:
         raise UserError(
@@ -70,14 +70,14 @@ def _checked(
         )
     features = _finite_float32(path, f"{prefix}features", features)
     if labels.dtype.kind not in "iuU":
-        raise UserError(f"--features={path!r}: {prefix}labels must be integers or texts. Received: {labels.dtype}.")
+        raise UserError(f"--features={path!r}: {prefix}labels must be integers or strings. Received: {labels.dtype}.")
     found, labels = np.unique(labels, return_inverse=True)
     names = _names(path, f"{prefix}labels", found)
     given = arrays.get("class_names")
     if not prefix and given is not None:
         if given.ndim != 1 or given.dtype.kind != "U" or found.dtype.kind == "U" or not 0 <= found[-1] < len(given):
             raise UserError(
-                f"--features={path!r}: class_names must be texts, one for each label from 0. Received: "
+                f"--features={path!r}: class_names must be strings, one per label from 0. Received: "
                 f"{given.dtype} {list(given.shape)} for labels up to {found[-1]}."
             )
         names = _names(path, "class_names", given[found])
@@ -85,7 +85,7 @@ def _checked(
 
 
 def _finite_float32(path: str, name: str, array: np.ndarray) -> np.ndarray:
-    # float64 may hold more than float32 can.
+    # float64 values may exceed the range of float32.
     with np.errstate(over="ignore"):
         array = array.astype(np.float32)
     if not np.isfinite(array).all():
@@ -97,7 +97,7 @@ def _names(path: str, name: str, values: np.ndarray) -> tuple[str, ...]:
     try:
         names = tuple(map(str, values.tolist()))
         "".join(names).encode()
-    # What NumPy and Python raise for code points that there are not, or that no file can hold.
+    # NumPy and Python raise these for invalid code points and surrogates.
     except (ValueError, SystemError):
         raise UserError(
             f"--features={path!r}: {name} must be Unicode text. Received: damaged text. Write the file again."

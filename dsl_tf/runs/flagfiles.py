@@ -12,7 +12,7 @@ from dsl_tf.errors import UserError
 from dsl_tf.files import check_regular
 from dsl_tf.runs.configuration.options import choices_of
 
-# Flags of earlier versions, which the flagfiles of their runs still have.
+# Flags of earlier versions, which old flagfiles still contain.
 RENAMED = {"classifier": "head"}
 
 _DEFINITIONS: dict[type, Callable] = {
@@ -24,7 +24,7 @@ _DEFINITIONS: dict[type, Callable] = {
 
 
 def _scalar_type(field: dataclasses.Field) -> type:
-    """The type of a field that may also be None."""
+    """Returns the type of a field that may also be None."""
     return next(kind for kind in (bool, int, float, str) if field.type in (kind, kind | None))
 
 
@@ -34,8 +34,8 @@ def define(configuration: type, flag_values: flags.FlagValues, module_name: str,
     Args:
         configuration: a dataclass of `dsl_tf.runs.configuration`.
         flag_values: the `absl.flags.FlagValues` to define them in.
-        module_name: what defines them, as absl records it.
-        without: names of fields that get no flag.
+        module_name: the module that absl records as the definer.
+        without: the names of fields to skip.
     """
     for field in dataclasses.fields(configuration):
         if field.name in without:
@@ -60,10 +60,10 @@ def define(configuration: type, flag_values: flags.FlagValues, module_name: str,
 
 
 def values(configuration: type, flag_values: flags.FlagValues) -> dict[str, Any]:
-    """Returns the values of those of a configuration's flags that are defined, by the name of the field.
+    """Returns the values of the defined flags of a configuration, by field name.
 
     Raises:
-        absl.flags.Error: for an item of a list that is of the wrong kind.
+        absl.flags.Error: if an item of a list has the wrong type.
     """
     found = {}
     for field in dataclasses.fields(configuration):
@@ -83,10 +83,10 @@ def values(configuration: type, flag_values: flags.FlagValues) -> dict[str, Any]
 
 
 def parse(configuration: type, flag_values: flags.FlagValues) -> Any:
-    """Makes a configuration of parsed flags.
+    """Builds a configuration from parsed flags.
 
     Raises:
-        UserError: for a value out of its limits.
+        UserError: if a value is out of its limits.
     """
     return configuration(**values(configuration, flag_values))
 
@@ -96,7 +96,7 @@ def to_lines(configuration: Any, with_defaults: bool = True) -> list[str]:
 
     Args:
         configuration: an instance of a dataclass of `dsl_tf.runs.configuration`.
-        with_defaults: whether fields that have their default are in it too.
+        with_defaults: whether to include fields that have their default value.
     """
     lines = []
     for field in dataclasses.fields(configuration):
@@ -113,11 +113,11 @@ def to_lines(configuration: Any, with_defaults: bool = True) -> list[str]:
 
 
 def expand(arguments: Iterable[str], opened: tuple[str, ...] = ()) -> list[str]:
-    """Replaces each `--flagfile=FILE` in a list of arguments by the flags of that file.
+    """Replaces each `--flagfile=FILE` in a list of arguments with the flags in that file.
 
     Args:
         arguments: a command's flags, without its name.
-        opened: the files that are being read, to find one that includes itself.
+        opened: the files that are being read, to detect a file that includes itself.
 
     Raises:
         UserError: if a file cannot be read, or includes itself.
@@ -138,10 +138,10 @@ def expand(arguments: Iterable[str], opened: tuple[str, ...] = ()) -> list[str]:
 
 
 def read(path: str | os.PathLike[str], configuration: type) -> Any:
-    """Reads the configuration that a flagfile holds.
+    """Reads a configuration from a flagfile.
 
     Raises:
-        absl.flags.Error, UserError: if the file cannot be read, has unknown flags or values out of their limits.
+        absl.flags.Error, UserError: if the file cannot be read, or has unknown flags or values out of their limits.
     """
     flag_values = flags.FlagValues()
     define(configuration, flag_values, module_name=__name__)
@@ -150,7 +150,7 @@ def read(path: str | os.PathLike[str], configuration: type) -> Any:
 
 
 def _lines(path: str | os.PathLike[str]) -> list[str]:
-    """Returns the flags of a file, one per line, without comments; renamed ones under their present names."""
+    """Returns the flags of a file, one per line, without comments and with renamed flags updated."""
     try:
         check_regular(path)
         with open(path, encoding="utf-8") as file:

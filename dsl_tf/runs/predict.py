@@ -1,4 +1,4 @@
-"""Classification of image files from a few labelled ones of each class, with an exported model."""
+"""Classifies image files from a few labelled examples per class, with an exported model."""
 
 import concurrent.futures
 import csv
@@ -26,15 +26,15 @@ from dsl_tf.progress import progress_bar
 from dsl_tf.runs.configuration import PredictionConfiguration
 from dsl_tf.runs.export import ExportedModel, load_exported_model, load_feature_mean
 
-# Small enough for the activations of large images.
+# Small enough that the activations of large images fit into memory.
 _BATCH_SIZE = 64
 _MOST_THREADS = 16
-# Every image is compared with every other one: about 7 GB.
+# All pairs of images are compared, which takes about 7 GB at this number.
 _LAPLACIAN_SHOT_LIMIT = 20_000
 
 
 class Prediction(typing.NamedTuple):
-    """The class of an image file and its probability; both are None where the image cannot be read.
+    """The class of an image file and its probability. Both are None if the image cannot be read.
 
     `file` is relative to the folder of the images, with forward slashes.
     """
@@ -52,28 +52,28 @@ def predict(
     feature_transform: str | None = None,
     lam: float = DEFAULT_LAM,
 ) -> list[Prediction]:
-    """Classifies the images in a folder as one of the classes that a few images each are given of.
+    """Classifies the images in a folder, given a few labelled images per class.
 
-    Images are read as for training: upright, RGB, resized to the model's size. The confidence is the classifier's
+    Images are read as in training: upright, RGB, resized to the model's size. The confidence is the classifier's
     probability, softmax(−squared distance) or LaplacianShot's assignment: it ranks the images, but is not calibrated.
-    LaplacianShot goes wrong for features that are not centred. It moves the images' mean onto the labelled images'
-    mean, so it wants images of all classes too, about as many of each; it holds 2 GB for 10,000 images.
+    LaplacianShot needs centred features. It moves the mean of the images onto the mean of the labelled images, so the
+    images should cover all classes, with about equally many of each. It needs 2 GB of memory for 10,000 images.
 
     Args:
         model: a run directory, or the folder of a SavedModel that dsl_tf exported, from a source you trust.
-        support_dir: a folder with one folder of images for each class, at least two; any number of images each.
+        support_dir: a folder with one folder of images per class, for at least two classes. Any number of images.
         images_dir: a folder of images, at any depth.
-        classifier: `"nearest_centroid"` or `"laplacian_shot"`, which classifies all the images together.
+        classifier: `"nearest_centroid"` or `"laplacian_shot"`, which classifies all images together.
         feature_transform: `"none"`, `"l2"` or, for a run directory, `"cl2"`; None is `"l2"` for the nearest centroid
             and `"cl2"` for LaplacianShot.
         lam: LaplacianShot's λ.
 
     Returns:
-        A `Prediction` of each image, sorted by file. An image that cannot be read has one too, without a class, and a
-        warning names it; so it does files that are no images, and labelled images that cannot be read.
+        A `Prediction` per image, sorted by file. An unreadable image has a prediction without a class. Warnings name
+        unreadable images, unreadable labelled images and files that are not images.
 
     Raises:
-        UserError: where a folder or the model cannot be read, there are fewer than two classes, a class has no readable
+        UserError: if a folder or the model cannot be read, there are fewer than two classes, a class has no readable
             image, there is no readable image to classify, or an argument is out of its limits.
     """
     model, support_dir, images_dir = os.fspath(model), os.fspath(support_dir), os.fspath(images_dir)
@@ -98,7 +98,7 @@ def predict(
     unreadable = [Skipped(paths[position], reason) for position, reason in reasons.items()]
     _warn("images to classify", unreadable, "without a class")
     if not len(query):
-        raise UserError(f"{images_dir!r} must hold readable images. Received: none of {len(files)} is.")
+        raise UserError(f"{images_dir!r} must hold readable images. Received: {len(files)} files, none readable.")
     support, query = (_transformed(features, transform, mean, model) for features in (support, query))
     if classifier == "laplacian_shot":
         probabilities = laplacian_shot_probabilities(support, labels, query, lam=lam)
@@ -113,37 +113,37 @@ def predict(
 
 
 def check_output(path: str | os.PathLike[str]) -> None:
-    """Checks, before the work, that predictions can be written to a path.
+    """Checks that predictions can be written to a path, before they are computed.
 
     Raises:
-        UserError: where its folder is missing or closed, or it is a folder itself.
+        UserError: if its folder does not exist or cannot be written, or the path is a folder.
     """
     folder = os.path.dirname(path) or "."
     if os.path.isdir(path) or not os.path.isdir(folder) or not os.access(folder, os.W_OK):
         raise UserError(
-            f"--output must be a file in a folder that is there and can be written. Received: {os.fspath(path)!r}."
+            f"--output must be a file in an existing folder that can be written. Received: {os.fspath(path)!r}."
         )
 
 
 def write_predictions(predictions: Iterable[Prediction], path: str | os.PathLike[str]) -> None:
-    """Writes predictions as a CSV file with the header `file,class,confidence`, in UTF-8, whole or not at all.
+    """Writes predictions as a UTF-8 CSV file with the header `file,class,confidence`, replacing it as a unit.
 
     Args:
-        predictions: what `predict` returned; one without a class gets two empty cells.
-        path: the file, replaced if there is one.
+        predictions: what `predict` returned. A prediction without a class has two empty cells.
+        path: the file to write or replace.
 
     Raises:
-        UserError: where it cannot be written.
+        UserError: if it cannot be written.
     """
     lines = []
-    # Line by line, since with a line end of "\n" alone Python 3.11 would not quote a name with "\r".
+    # Row by row: with the line end "\n", the csv module of Python 3.11 does not quote names that contain "\r".
     writer = csv.writer(types.SimpleNamespace(write=lines.append))
     writer.writerow(["file", "class", "confidence"])
     for file, class_name, confidence in predictions:
         writer.writerow([file, class_name, None if confidence is None else f"{confidence:.6f}"])
     text = "".join(line.removesuffix("\r\n") + "\n" for line in lines)
     try:
-        # Names of files may be no UTF-8.
+        # File names may not be valid UTF-8.
         write_text(path, text.encode("utf-8", "backslashreplace").decode("utf-8"))
     except OSError as error:
         raise UserError(f"The predictions must be written to {os.fspath(path)!r}. {error.strerror}.") from None
@@ -154,7 +154,7 @@ def _labelled_files(support_dir: str) -> dict[str, list[str]]:
     found = find_labelled_images(support_dir)
     if len(found.files) < 2:
         raise UserError(
-            f"{support_dir!r} must have a folder of images for each of at least two classes. "
+            f"{support_dir!r} must have one folder of images per class, for at least two classes. "
             f"Received: {len(found.files)} class folders, {len(unexpected(found.skipped))} other files or folders."
         )
     for note in found.notes:
@@ -164,7 +164,7 @@ def _labelled_files(support_dir: str) -> dict[str, list[str]]:
 
 
 def _files_to_classify(images_dir: str) -> list[str]:
-    """Returns the image files at any depth, relative with forward slashes, sorted."""
+    """Returns the image files at any depth, sorted, as relative paths with forward slashes."""
     files, skipped = [], []
     for visit in walk(images_dir):
         files += [pathlib.PurePath(*visit.parts, name).as_posix() for name in visit.listing.images]
@@ -186,7 +186,7 @@ def _warn(what: str, skipped: Iterable[Skipped], consequence: str) -> None:
 def _support_features(
     exported: ExportedModel, files_by_class: Mapping[str, Sequence[str]]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the features of the labelled images that can be read `[S, d]`, and their labels `[S]`."""
+    """Returns the features `[S, d]` and labels `[S]` of the readable labelled images."""
     paths = [path for files in files_by_class.values() for path in files]
     labels = np.repeat(np.arange(len(files_by_class)), [len(files) for files in files_by_class.values()])
     features, reasons = _features(exported, paths)
@@ -206,7 +206,7 @@ def _support_features(
 
 
 def _features(exported: ExportedModel, paths: Sequence[str]) -> tuple[np.ndarray, dict[int, str]]:
-    """Returns the features of the images that can be read `[m, d]`, and why not, by position, of the others."""
+    """Returns the features `[m, d]` of the readable images, and the reasons for the others by position."""
 
     def read(path: str) -> np.ndarray | str:
         try:
@@ -230,7 +230,7 @@ def _features(exported: ExportedModel, paths: Sequence[str]) -> tuple[np.ndarray
 def _transformed(features: np.ndarray, kind: str, mean: np.ndarray | None, model: str | os.PathLike[str]) -> np.ndarray:
     if mean is not None and mean.shape != features.shape[1:]:
         raise UserError(
-            f"The training features' mean must be of the model's {features.shape[1]} dimensions. "
+            f"The mean of the training features must have the model's {features.shape[1]} dimensions. "
             f"Received: {mean.shape} in {os.fspath(model)!r}."
         )
     if not np.isfinite(features).all():
@@ -241,18 +241,18 @@ def _transformed(features: np.ndarray, kind: str, mean: np.ndarray | None, model
 def _check_batch(images: int, classes: int, feature_transform: str) -> None:
     if images > _LAPLACIAN_SHOT_LIMIT:
         raise UserError(
-            f"laplacian_shot takes at most {_LAPLACIAN_SHOT_LIMIT:,} images, since it compares them all. "
-            f"Received: {images:,}. Divide the folder, or choose nearest_centroid."
+            f"laplacian_shot takes at most {_LAPLACIAN_SHOT_LIMIT:,} images, because it compares all pairs. "
+            f"Received: {images:,}. Split the folder, or choose nearest_centroid."
         )
     if images < classes:
         logging.warning(
-            "LaplacianShot wants images of all %d classes together. Received: %d images. nearest_centroid suits them "
-            "better: it takes them one by one.",
+            "LaplacianShot needs images of all %d classes together. Received: %d images. Use nearest_centroid, which "
+            "classifies each image separately.",
             classes,
             images,
         )
     if feature_transform != "cl2":
         logging.warning(
-            "LaplacianShot wants centred features, feature transform cl2. Received: %s. Many answers may be wrong.",
+            "LaplacianShot needs centred features (cl2). Received: transform %s. Many predictions may be wrong.",
             feature_transform,
         )

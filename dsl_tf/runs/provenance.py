@@ -1,4 +1,4 @@
-"""What computed a result: which commit of the sources, on which devices."""
+"""Records how a result was computed: the commit of the sources and the devices."""
 
 import collections
 import os
@@ -17,18 +17,18 @@ def commit(folder: str | os.PathLike[str] | None = None) -> str | None:
         folder: the folder of a Python package; None for this one.
 
     Returns:
-        Its commit, 40 digits, with `-dirty` after it if files of the checkout differ; None for an installed package,
-        or if git is missing.
+        The commit as 40 digits, followed by `-dirty` if the checkout has changes; None for an installed package or if
+        git is missing.
     """
     folder = pathlib.Path(__file__).parent if folder is None else folder
-    # Without looking where an environment lies within somebody else's repository: the package is no file of that.
+    # A virtual environment may lie within another repository, which does not track the package.
     tracked = _git(folder, "ls-files", "--error-unmatch", "__init__.py")
     return tracked and _git(folder, "describe", "--always", "--abbrev=40", "--exclude=*", "--dirty")
 
 
 def _git(folder: str | os.PathLike[str], *arguments: str) -> str | None:
     """Returns what git prints, or None if it fails."""
-    # git writes the index again if it may, and another process may be at it.
+    # Without optional locks, git does not rewrite the index, which another process may be using.
     environment = {**os.environ, "GIT_OPTIONAL_LOCKS": "0"}
     try:
         process = subprocess.run(
@@ -45,14 +45,14 @@ def _git(folder: str | os.PathLike[str], *arguments: str) -> str | None:
 
 
 def devices(strategy: tf.distribute.Strategy) -> dict[str, int]:
-    """Names what a `tf.distribute.Strategy` computes on.
+    """Names the devices of a `tf.distribute.Strategy`.
 
     Args:
         strategy: the strategy.
 
     Returns:
-        A dict from the name of a GPU, or of the CPU, to the number of replicas there. Of several workers it holds the
-        names of this one's: TensorFlow has as many devices in each.
+        A dict from the name of a GPU or CPU to its number of replicas. With several workers, the names are those of
+        this worker: TensorFlow requires the same number of devices in each.
     """
     replicas = strategy.num_replicas_in_sync
     if replicas > 1:

@@ -27,20 +27,20 @@ _BATCH = 256
 
 @dataclasses.dataclass(frozen=True)
 class Subject:
-    """Features with labels, and what is known of where they come from.
+    """Labelled features, and what is known about their origin.
 
     Args:
-        name: as the user gave it: a directory or a file.
+        name: the directory or file, as the user gave it.
         features: float32 `[n, d]`.
         labels: integers `[n]` from 0 to C − 1.
-        class_names: C names, by label.
-        validation: returns features and labels of the validation classes; None if there are none.
+        class_names: the name of each class, by label.
+        validation: a function that returns features and labels of the validation classes; None if there are none.
         mean: the mean of the training features `[d]`, or None.
         kernel: the classifier's weights `[d, C]` of the training classes, or None.
-        images: uint8 `[n, h, w, 3]`, to be indexed, or None.
+        images: uint8 `[n, h, w, 3]`, an array or `StoredImages`, or None.
         training: the `TrainingConfiguration` of the run, or None.
-        data_fingerprint: that of the split, or None.
-        trained_fingerprint: that of the split of the same name which the run recorded, or None.
+        data_fingerprint: the fingerprint of the split, or None.
+        trained_fingerprint: the fingerprint that the run recorded for its split of the same name, or None.
     """
 
     name: str
@@ -57,14 +57,14 @@ class Subject:
 
     @property
     def data(self) -> str:
-        """Which data the features are of: `"the run's own"`, `"other data"` or `"unknown"`, compared with the run's."""
+        """Whether the features are of the run's recorded data: `"the run's own"`, `"other data"` or `"unknown"`."""
         if self.trained_fingerprint is None or self.data_fingerprint is None:
             return "unknown"
         return "the run's own" if self.data_fingerprint == self.trained_fingerprint else "other data"
 
 
 def of_run(directory: str | os.PathLike[str], split: str, data_dir: str | None = None) -> Subject:
-    """Takes the backbone of a finished run, on the data set that it was trained on.
+    """Loads the backbone of a finished run and the data set that it was trained on.
 
     Args:
         directory: the run directory.
@@ -75,7 +75,7 @@ def of_run(directory: str | os.PathLike[str], split: str, data_dir: str | None =
         A `Subject`.
 
     Raises:
-        UserError: if the directory is no finished run, or its data cannot be read.
+        UserError: if the run is not finished, or its files or data cannot be read.
     """
     directory = pathlib.Path(directory)
     training = run_directory.read_configuration(directory)
@@ -87,8 +87,8 @@ def of_run(directory: str | os.PathLike[str], split: str, data_dir: str | None =
         )
     if results.get("source") == "arrays":
         raise UserError(
-            f"The data of {str(directory)!r} came from Python, not from a data set with a name. Evaluate it from "
-            "Python, with dsl_tf.evaluation.few_shot_accuracies."
+            f"The data of {str(directory)!r} came from Python, not from a named data set. Evaluate it in "
+            "Python with dsl_tf.evaluation.few_shot_accuracies."
         )
     backbone = _load_backbone(directory)
     mean, kernel = _load_statistics(directory, backbone.output_shape[-1])
@@ -112,7 +112,7 @@ def of_run(directory: str | os.PathLike[str], split: str, data_dir: str | None =
 
 
 def run_features(directory: pathlib.Path, backbone: keras.Model, split: Split) -> np.ndarray:
-    """Returns the features of a split by the backbone that a run directory holds, from its cache if they are there.
+    """Returns the features of a split by the backbone of a run, read from the cache of the run if possible.
 
     Args:
         directory: the run directory, a `pathlib.Path`.
@@ -129,18 +129,18 @@ def run_features(directory: pathlib.Path, backbone: keras.Model, split: Split) -
 
 
 def of_saved_model(directory: str, split: str, data_options: Mapping[str, Any]) -> Subject:
-    """Takes a SavedModel that a run exported, on any data set.
+    """Loads a SavedModel that a run exported, and any data set.
 
     Args:
         directory: the SavedModel's folder.
         split: the split to evaluate.
-        data_options: the arguments of `open_splits`; without an image size, the one of the model.
+        data_options: the arguments of `open_splits`. The default image size is that of the model.
 
     Returns:
         A `Subject`.
 
     Raises:
-        UserError: if it cannot be loaded or has another signature, or the data cannot be read.
+        UserError: if the model cannot be loaded or has another signature, or the data cannot be read.
     """
     model = load_exported_model(directory)
     fingerprint = files_fingerprint(directory)
@@ -162,7 +162,7 @@ def _of_data(
 ) -> Subject:
     def load(wanted: str) -> Split:
         if wanted not in loaders:
-            raise UserError(f"--split={wanted} is none of the data set of {name!r}, which has {', '.join(loaders)}.")
+            raise UserError(f"--split={wanted} does not exist in the data of {name!r}, which has {', '.join(loaders)}.")
         return loaders[wanted]()
 
     def validation() -> tuple[np.ndarray, np.ndarray]:
@@ -187,13 +187,13 @@ def _load_backbone(directory: pathlib.Path) -> keras.Model:
     try:
         check_regular(path)
         return keras.models.load_model(path, compile=False)
-    # Damaged files make Keras raise nearly any kind of error, of many lines.
+    # For damaged files, Keras may raise almost any exception, with many lines of text.
     except Exception as error:
         raise UserError(f"{str(path)!r} must be a Keras model file. It cannot be loaded: {reason_of(error)}") from None
 
 
 def _load_statistics(directory: pathlib.Path, dimensions: int) -> tuple[np.ndarray, np.ndarray | None]:
-    """Returns the mean of the training features, and the classifier's kernel or None."""
+    """Returns the mean of the training features `[d]`, and the classifier's kernel `[d, C]` or None."""
     path = directory / run_directory.STATISTICS
     try:
         check_regular(path)

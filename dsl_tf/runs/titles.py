@@ -1,4 +1,4 @@
-"""What a training is called: its loss as the paper writes it, and the settings that set it apart from others."""
+"""Names of trainings: the loss as the paper writes it, and the settings that distinguish it from others."""
 
 import collections
 import dataclasses
@@ -9,7 +9,7 @@ from dsl_tf.losses import CLASSIFICATION_LOSSES, INTEGRATIONS, METRIC_LOSSES
 from dsl_tf.runs.configuration import TrainingConfiguration
 from dsl_tf.runs.configuration.training import RESNETS
 
-# The flags that choose the loss; a training's other flags are its settings.
+# The flags that choose the loss. The other flags of a training are its settings.
 _LOSS_FLAGS = (
     "classification_loss",
     "metric_loss",
@@ -39,7 +39,7 @@ def inert_flags(configuration: TrainingConfiguration) -> set[str]:
 
 
 def loss_key(configuration: TrainingConfiguration) -> tuple[tuple[str, Any], ...]:
-    """Returns the flags that choose a training's loss, as far as they have an effect: pairs of name and value."""
+    """Returns the flags that choose a training's loss and have an effect, as pairs of name and value."""
     inert = inert_flags(configuration)
     return tuple((name, getattr(configuration, name)) for name in _LOSS_FLAGS if name not in inert)
 
@@ -62,7 +62,7 @@ def value_text(value: Any) -> str:
 
 
 def loss_title(configuration: TrainingConfiguration) -> str:
-    """Names a training's loss as the paper's tables do, with what sets it apart, such as `"SCE⊕NCA p=0.3"`."""
+    """Names a training's loss as the paper's tables do, with its options, such as `"SCE⊕NCA p=0.3"`."""
     flags = dict(loss_key(configuration))
     tables = {"classification_loss": CLASSIFICATION_LOSSES, "metric_loss": METRIC_LOSSES}
     symbols = [table[flags[flag]].symbol for flag, table in tables.items() if flags[flag] != "none"]
@@ -83,20 +83,20 @@ def loss_title(configuration: TrainingConfiguration) -> str:
 
 
 def differing_settings(configurations: Sequence[TrainingConfiguration]) -> list[str]:
-    """Returns the names of the settings in which trainings differ, among those with an effect on all of them."""
+    """Returns the names of the settings in which trainings differ and which affect all of them."""
     found = [settings(configuration) for configuration in configurations]
     names = [name for name in (found[0] if found else ()) if all(name in other for other in found)]
     return [name for name in names if any(other[name] != found[0][name] for other in found)]
 
 
 def titles(configurations: Sequence[TrainingConfiguration]) -> list[str]:
-    """Names trainings side by side: the loss, and for trainings with the same loss the settings in which they differ.
+    """Names several trainings: the loss, and for trainings with the same loss the settings in which they differ.
 
     Args:
         configurations: the trainings, without repetitions.
 
     Returns:
-        A name for each; two are the same only if the trainings differ in nothing but data set and seed.
+        A name per training. Two names are equal only if the trainings differ in nothing but data set and seed.
     """
     same_loss = collections.defaultdict(list)
     for configuration in configurations:

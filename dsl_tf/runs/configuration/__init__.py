@@ -1,4 +1,4 @@
-"""What each command can be asked for; its flags are made from these fields."""
+"""The configuration of each command. Its fields become the flags."""
 
 from dsl_tf.runs.configuration.evaluation import EvaluationConfiguration
 from dsl_tf.runs.configuration.options import DISTRIBUTIONS, PRECISIONS

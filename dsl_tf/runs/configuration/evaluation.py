@@ -1,4 +1,4 @@
-"""What an evaluation can be asked for."""
+"""The configuration of an evaluation."""
 
 import dataclasses
 
@@ -100,7 +100,7 @@ class EvaluationConfiguration(Checked):
             )
         check_devices(self.distribution, self.virtual_devices)
         if self.output_dir is None:
-            # A comparison belongs to none of its runs.
+            # A comparison does not belong to a single run.
             alone = len(self.run_dir) == 1 and not self.saved_model and not self.features
             folder = f"{self.run_dir[0]}/evaluations" if alone else "evaluations"
             object.__setattr__(self, "output_dir", folder)

@@ -1,4 +1,4 @@
-"""The fields of a configuration: each is a flag with its help, its topic and its limits."""
+"""The fields of configurations. Each describes a flag: its help, topic and limits."""
 
 import dataclasses
 import functools
@@ -29,18 +29,18 @@ def option(
     repeats: bool = False,
     path: bool = False,
 ) -> Any:
-    """Makes a dataclass field that describes one flag.
+    """Defines a dataclass field that describes one flag.
 
     Args:
         default: the value if the flag is not given.
         text: the help: what the flag does, with units, and what None means.
         topic: the group of flags in which `--help` lists it.
         choices: the allowed values, or a function that returns them when the flag is defined or checked.
-        minimum: the least allowed value.
-        above: a value that allowed ones exceed.
-        maximum: the greatest allowed value.
-        below: a value that allowed ones stay below.
-        mathematical: whether the value affects the trained weights, so that a run cannot be resumed with another.
+        minimum: the smallest allowed value.
+        above: an exclusive lower limit.
+        maximum: the largest allowed value.
+        below: an exclusive upper limit.
+        mathematical: whether the value affects the trained weights, so that a run cannot be resumed with another value.
         items: the type of the items of a list.
         repeats: whether an item of a list may occur twice.
         path: whether it is a path, or a list of paths, in which `~` and `~user` stand for a home folder.
@@ -62,12 +62,12 @@ def option(
 
 
 def distribution_option(text: str) -> Any:
-    """Makes the field `distribution`, which trainings and evaluations share."""
+    """Defines the field `distribution` of trainings and evaluations."""
     return option("auto", text, "devices", choices=DISTRIBUTIONS, mathematical=False)
 
 
 def virtual_devices_option() -> Any:
-    """Makes the field `virtual_devices`, which trainings and evaluations share."""
+    """Defines the field `virtual_devices` of trainings and evaluations."""
     return option(
         None,
         "Split the CPU into this many logical devices, to try --distribution=mirrored on a laptop.",
@@ -103,10 +103,10 @@ class Checked:
 
 
 def check_devices(distribution: str, virtual_devices: int | None) -> None:
-    """Checks that the flags of the devices fit together.
+    """Checks that the flags of the devices are consistent.
 
     Raises:
-        UserError: if virtual devices are asked for without a strategy that uses them.
+        UserError: if virtual devices are set without a strategy that uses them.
     """
     if virtual_devices and distribution in ("none", "multi_worker"):
         raise UserError(
@@ -121,12 +121,12 @@ def _expand_home(name: str, path: str | os.PathLike[str]) -> str:
     user = path.split("/")[0]
     if path.startswith("~") and expanded == path and not os.path.lexists(user):
         whose = "no home folder is known" if user == "~" else f"there is no user {user[1:]!r}"
-        raise UserError(f"--{name}={path}: {whose}. Give the folder without {user}.")
+        raise UserError(f"--{name}={path}: {whose}. Write the path without {user}.")
     return expanded
 
 
 def choices_of(limits: Mapping[str, Any]) -> tuple[str, ...] | None:
-    """Returns the allowed values of a field at this moment, or None if they are not listed."""
+    """Returns the allowed values of a field, or None if any value is allowed."""
     choices = limits["choices"]
     return choices() if callable(choices) else choices
 
@@ -147,8 +147,8 @@ def _check_value(name: str, value: Any, limits: Any) -> None:
 
 
 def _violation(value: Any, limits: Any) -> str | None:
-    """Returns what was expected of a value that is out of its limits, else None."""
-    # A run's flagfile must be able to hold it, in a line of UTF-8, and a path holds no NUL.
+    """Returns what was expected if a value is out of its limits, else None."""
+    # The flagfile of the run stores it in one line of UTF-8, and a path cannot contain NUL.
     if isinstance(value, str) and (len(value.splitlines()) > 1 or "\0" in value or not _is_utf8(value)):
         return "one line of UTF-8 text"
     choices = choices_of(limits)
@@ -156,7 +156,7 @@ def _violation(value: Any, limits: Any) -> str | None:
         return f"one of {', '.join(choices)}"
     if isinstance(value, float) and not math.isfinite(value):
         return "a finite number"
-    # NumPy and TensorFlow take no larger seeds, and count in 32 bits in places.
+    # NumPy and TensorFlow do not accept larger seeds and use 32-bit counters in places.
     if isinstance(value, int) and abs(value) > _LARGEST_INTEGER:
         return f"at most {_LARGEST_INTEGER}"
     if limits["minimum"] is not None and value < limits["minimum"]:

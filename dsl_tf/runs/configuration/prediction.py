@@ -1,4 +1,4 @@
-"""What a classification of images can be asked for."""
+"""The configuration of a prediction: a classification of images."""
 
 import dataclasses
 

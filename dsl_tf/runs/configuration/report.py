@@ -1,4 +1,4 @@
-"""What a report of runs can be asked for."""
+"""The configuration of a report."""
 
 import dataclasses
 
@@ -16,7 +16,7 @@ class ReportConfiguration(Checked):
     """
 
     runs: tuple | None = option(
-        None, "Run directories, or folders that hold them at any depth, a list.", "the run", items=str, path=True
+        None, "Run directories, or folders that contain them at any depth, a list.", "the run", items=str, path=True
     )
     output_dir: str = option(
         "report", "Folder for report.html, report.md, report.csv and report.tex.", "the run", path=True
@@ -40,7 +40,7 @@ class ReportConfiguration(Checked):
         super().__post_init__()
         if not self.runs or not all(self.runs):
             raise UserError(
-                "--runs must be run directories or folders that hold them, a list. "
+                "--runs must be a list of run directories or of folders that contain them. "
                 f"Received: {','.join(self.runs or ()) or 'none'}."
             )
         if self.tables is not None and not self.tables:

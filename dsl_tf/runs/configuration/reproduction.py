@@ -1,4 +1,4 @@
-"""Which of the paper's experiments to run."""
+"""The configuration of a reproduction of the paper's experiments."""
 
 import dataclasses
 
@@ -15,7 +15,7 @@ class ReproductionConfiguration(Checked):
 
     table: tuple = option((4,), "Tables of the paper to run, a list.", "experiments", minimum=3, maximum=6, items=int)
     datasets: tuple | None = option(
-        None, "Data sets to run, a list. By default all of the tables.", "experiments", items=str
+        None, "Data sets to run, a list. By default all data sets of the tables.", "experiments", items=str
     )
     rows: tuple | None = option(
         None,
@@ -24,7 +24,7 @@ class ReproductionConfiguration(Checked):
         items=str,
     )
     seeds: tuple = option(
-        (0,), "Seeds to run, a list. Each makes a run of its own.", "experiments", minimum=0, items=int
+        (0,), "Seeds to run, a list. Each seed is a separate run.", "experiments", minimum=0, items=int
     )
     batch_shapes: tuple | None = option(
         None,
@@ -34,5 +34,5 @@ class ReproductionConfiguration(Checked):
     )
     runs: str = option("runs", "Folder for the run directories.", "experiments", path=True)
     print_commands: bool = option(
-        False, "Print the commands that remain to run, for a scheduler, and run none.", "experiments"
+        False, "Print the remaining commands, for a scheduler, instead of running them.", "experiments"
     )

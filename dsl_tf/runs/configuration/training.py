@@ -1,4 +1,4 @@
-"""What a training run can be asked for."""
+"""The configuration of a training run."""
 
 import dataclasses
 from typing import Any
@@ -178,7 +178,7 @@ class TrainingConfiguration(Checked):
     small_classes: str = option(
         "repeat",
         "What to do with training classes that have fewer than --shots images: repeat images within a batch (repeat), "
-        "leave the classes out with a warning (skip), or stop (error).",
+        "skip the classes with a warning (skip), or stop (error).",
         "optimisation",
         choices=("repeat", "skip", "error"),
     )
@@ -328,7 +328,7 @@ class TrainingConfiguration(Checked):
 
     @property
     def loss_name(self) -> str:
-        """The losses and their integration in a word, such as `sce_direct_sum_nca`."""
+        """The losses and their integration as one name, such as `sce_direct_sum_nca`."""
         names = [name for name in (self.classification_loss, self.metric_loss) if name != "none"]
         return f"_{self.integration}_".join(names)
 
