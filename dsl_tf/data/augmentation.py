@@ -1,4 +1,4 @@
-"""Random changes to a batch of images, each one vectorised operation, reproducible from a seed."""
+"""Random augmentation of batches of images, vectorised and reproducible from a seed."""
 
 import math
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ import tensorflow as tf
 CROPS = ("pad", "resized", "none")
 
 
-# The first row, the one after the last, and the number of rows of the whole batch.
+# The first row, the one after the last, and the number of rows of the full batch.
 _Rows = tuple[int | tf.Tensor, int | tf.Tensor, int | tf.Tensor]
 
 
@@ -22,7 +22,7 @@ def _uniform(
     dtype: tf.DType = tf.float32,
     axis: int = 0,
 ) -> tf.Tensor:
-    """Draws numbers of a shape, less its axis of images, for a whole batch, and returns those of its rows."""
+    """Draws uniform numbers for a full batch and returns those of `rows`. `shape` omits the axis of images."""
     first, last, count = rows
     numbers = tf.random.stateless_uniform([*shape[:axis], count, *shape[axis:]], seed, low, high, dtype)
     return numbers[(slice(None),) * axis + (slice(first, last),)]
@@ -36,7 +36,7 @@ def _pad_crop(images: tf.Tensor, seed: tf.Tensor, rows: _Rows) -> tf.Tensor:
     def shifted(size: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
         margin = size // 8
         offsets = _uniform(rows, [1], seed, -margin, margin + 1, tf.int32)
-        # Clipped indices repeat the border, which black padding would turn into an edge on light images.
+        # Clipped indices repeat the border. Black padding would add edges to light images.
         return tf.clip_by_value(tf.range(size)[None, :] + offsets, 0, size - 1)
 
     images = tf.gather(images, shifted(height, row_seed), axis=1, batch_dims=1)
@@ -84,22 +84,22 @@ def augment(
     color_jitter: float = 0.0,
     rows: tuple[int, int, int] | None = None,
 ) -> tf.Tensor:
-    """Changes each image of a batch at random.
+    """Augments each image of a batch at random.
 
     Args:
         images: uint8 `[n, height, width, 3]`.
         seed: integers `[2]`; the same seed gives the same changes.
-        crop: `"pad"` shifts by up to an eighth of the size, `"resized"` cuts and resizes a random box, `"none"`.
-        flip: whether to mirror every second image, on average, from left to right.
-        color_jitter: 0 to 1, how far brightness, contrast and saturation may leave 1.
-        rows: integers (first, last, count), if the images are rows `first` to `last` − 1 of a batch of `count` images:
-            they change as they would in the whole batch. None for a whole batch.
+        crop: `"pad"` shifts by up to an eighth of the size, `"resized"` resizes a random box, `"none"` does nothing.
+        flip: whether to mirror half of the images, on average, from left to right.
+        color_jitter: 0 to 1, the largest relative change of brightness, contrast and saturation.
+        rows: integers (first, last, count) if the images are rows `first` to `last` − 1 of a batch of `count` images;
+            the result equals these rows of the augmented batch. None for a full batch.
 
     Returns:
         uint8 `[n, height, width, 3]`.
 
     Raises:
-        ValueError: for an unknown crop.
+        ValueError: if the crop is unknown.
     """
     if crop not in CROPS:
         raise ValueError(f"`crop` must be one of {CROPS}. Received: {crop!r}")

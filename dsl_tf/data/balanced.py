@@ -16,7 +16,7 @@ from dsl_tf.errors import UserError
 # What to do with classes of fewer than K images.
 SMALL_CLASSES = ("repeat", "skip", "error")
 
-# What a key of `shuffled` stands for, so that no two orders share one.
+# First key of `shuffled`, so that different kinds of order never share a key.
 _RING, _ROUND, _IMAGES = range(3)
 _STEPS_AT_ONCE = 16
 
@@ -27,20 +27,20 @@ def steps_per_epoch(labels: np.ndarray, ways: int, shots: int) -> int:
 
 
 def drop_small_classes(split: Split, shots: int, small_classes: str = "repeat") -> Split:
-    """Decides about classes with fewer images than a batch takes of each.
+    """Handles classes that have fewer images than a batch needs per class.
 
     Args:
         split: the training images.
-        shots: K, images of each class per batch.
+        shots: K, images per class in a batch.
         small_classes: one of `SMALL_CLASSES`: `"repeat"` keeps these classes, whose images then repeat within a batch;
-            `"skip"` drops them; `"error"` refuses them. Classes without any image are dropped, or refused too.
+            `"skip"` drops them; `"error"` raises an error. Classes without images are dropped, or raise it too.
 
     Returns:
-        The split, without the dropped classes.
+        The split without the dropped classes.
 
     Raises:
-        UserError: if classes are refused.
-        ValueError: for another `small_classes`.
+        UserError: if a class is too small and `small_classes` is `"error"`.
+        ValueError: if `small_classes` is unknown.
     """
     if small_classes not in SMALL_CLASSES:
         raise ValueError(f"`small_classes` must be one of {SMALL_CLASSES}. Received: {small_classes!r}")
@@ -94,7 +94,7 @@ def check_balanced(labels: np.ndarray, class_names: Sequence[str], ways: int) ->
     if not counts.all():
         raise UserError(
             f"Every training class needs images. Received: none of {class_names[int(counts.argmin())]!r}. Add images, "
-            "or leave the class out."
+            "or remove the class."
         )
 
 
@@ -103,16 +103,16 @@ class BalancedBatches:
 
     The same arguments and step give the same batch on every machine, and a resumed run replays nothing.
 
-    A batch holds `ways` different classes. Steps form rounds of ⌊C/N⌋: in a round every class comes at most once, in a
-    new random order, and C mod N classes sit out; over C / gcd(C, N) rounds each class sits out equally often.
-    A class shows every image once before it shows one again, in a random order. The order is drawn anew when the images
-    end with a batch: after each pass where K divides their number M, and after lcm(M, K) / M passes otherwise.
-    No batch holds an image twice, unless its class has fewer than K images: these repeat, as evenly as possible.
+    A batch has N = `ways` different classes. Steps form rounds of ⌊C/N⌋: each round uses a class at most once, in a
+    new random order, and C mod N classes are not used; over C / gcd(C, N) rounds, this happens to each class
+    equally often. Each class uses all of its images, in random order, before it repeats one. A new order is drawn when
+    a pass over its M images ends together with a batch: after every pass if K divides M, and after lcm(M, K) / M passes
+    otherwise. No batch repeats an image, unless its class has fewer than K images; these repeat as evenly as possible.
 
     Args:
         labels: integers `[n]` from 0 to C − 1, each class with at least one image.
         ways: N, classes per batch, at most C.
-        shots: K, images of each class per batch.
+        shots: K, images per class in a batch.
         seed: an integer.
 
     Raises:
@@ -126,7 +126,7 @@ class BalancedBatches:
                 "`labels` must hold every class from 0 to C − 1, and `ways` be from 1 to C. Received: "
                 f"{np.count_nonzero(counts)} of {len(counts)} classes, and ways {ways}, shots {shots}"
             )
-        # Here and not on a GPU, which has no kernels for the integers of `shuffled`.
+        # On the CPU, because GPUs have no kernels for the integers of `shuffled`.
         with tf.device("CPU"):
             self._members = tf.constant(np.argsort(labels, kind="stable"), tf.int32)
             self._sizes = tf.constant(counts, tf.int64)
@@ -135,13 +135,13 @@ class BalancedBatches:
         self._classes, self._ways, self._shots, self._seed = len(counts), ways, shots, seed
 
     def indices(self, steps: tf.Tensor) -> tf.Tensor:
-        """Returns the images of steps.
+        """Returns the positions of the images of steps.
 
         Args:
             steps: integers `[s]`.
 
         Returns:
-            int32 `[s, ways · shots]`, class after class; made of TensorFlow's operations alone.
+            int32 `[s, ways · shots]`, class after class, computed by TensorFlow operations only.
         """
         label, earlier = self._classes_of(tf.cast(steps, tf.int64)[:, None])
         label, earlier = (tf.repeat(values, self._shots, axis=1) for values in (label, earlier))
@@ -151,31 +151,31 @@ class BalancedBatches:
         return tf.gather(self._members, tf.gather(self._starts, label) + item)
 
     def _classes_of(self, step: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Returns the classes of steps `[s, 1]`, int64 `[s, ways]`, and how many earlier steps had each of them."""
+        """Returns the classes of steps `[s, 1]`, int64 `[s, ways]`, and how many earlier steps used each of them."""
         classes, ways = self._classes, self._ways
         steps = classes // ways
         out = classes % ways
         rounds = classes // math.gcd(classes, ways)
         round_number, place = step // steps, step % steps * ways + tf.range(ways, dtype=tf.int64)
         cycle, number = round_number // rounds, round_number % rounds
-        # The classes of a cycle stand in a ring. Those that sit out are the `out` from position out · number on; those
-        # after them come in a random order.
+        # The classes of a cycle form a ring. This round does not use the `out` classes from position out · number on;
+        # the others follow in random order.
         after = shuffled(place, classes - out, self._seed, _ROUND, round_number)
         position = (out * (number + 1) + after) % classes
         label = shuffled(position, classes, self._seed, _RING, cycle)
-        # In `number` rounds, out · number seats of the ring were passed over, this class's each time they went round.
+        # `number` rounds have skipped out · number positions of the ring, and this class once per turn of the ring.
         passed_over = (out * number - position + classes - 1) // classes
         return label, cycle * (rounds * steps * ways // classes) + number - passed_over
 
     def iterate(self, start_step: int = 0) -> Iterator[tuple[int, np.ndarray]]:
-        """Yields `(step, indices int32 [ways · shots])` from a step on, class after class."""
+        """Yields `(step, indices int32 [ways · shots])` from `start_step` on, class after class."""
         with tf.device("CPU"):
             batches = self.batches(start_step)
         for step, indices in batches.as_numpy_iterator():
             yield int(step), indices
 
     def batches(self, start_step: int = 0) -> tf.data.Dataset:
-        """Returns `(step int64, indices int32 [ways · shots])` from a step on as an endless `tf.data.Dataset`."""
-        # Several at once, since each operation costs as much as hundreds of numbers.
+        """Returns an endless `tf.data.Dataset` of `(step int64, indices int32 [ways · shots])` from `start_step` on."""
+        # Several steps at once, because the overhead of an operation exceeds the cost of hundreds of numbers.
         steps = tf.data.Dataset.range(start_step, tf.int64.max).batch(_STEPS_AT_ONCE)
         return steps.map(lambda steps: (steps, self.indices(steps))).unbatch()

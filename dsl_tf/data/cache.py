@@ -1,4 +1,4 @@
-"""The folder of prepared data: where it is, who writes to it, and the errors if it cannot be written or read."""
+"""The cache folder of prepared data: its location, locking and errors."""
 
 import contextlib
 import fcntl
@@ -12,20 +12,20 @@ from typing import Any
 from dsl_tf.errors import UserError
 from dsl_tf.files import write_text
 
-# Written last: a folder that holds it is complete.
+# Written last: a folder that contains it is complete.
 MARKER = "prepared.json"
 
 
 def default_cache_dir() -> pathlib.Path:
-    """Returns `$XDG_CACHE_HOME/dsl_tf` or `~/.cache/dsl_tf`; without a home, a folder for temporary files.
+    """Returns `$XDG_CACHE_HOME/dsl_tf` or `~/.cache/dsl_tf`; without a home folder, a temporary folder.
 
     Raises:
-        UserError: if there is no home, and the folder for temporary files belongs to somebody else.
+        UserError: if there is no home folder, and the temporary folder belongs to another user.
     """
     if os.environ.get("XDG_CACHE_HOME"):
         return pathlib.Path(os.environ["XDG_CACHE_HOME"]) / "dsl_tf"
     home = os.path.expanduser("~")
-    # In a container, the user may have a number without a name, and no HOME or that of the root folder.
+    # In a container, the user may have no name, and HOME may be unset or the root folder.
     if home not in ("~", "/"):
         return pathlib.Path(home) / ".cache" / "dsl_tf"
     folder = pathlib.Path(tempfile.gettempdir()) / f"dsl_tf-{os.getuid()}"
@@ -33,17 +33,17 @@ def default_cache_dir() -> pathlib.Path:
         folder.mkdir(mode=0o700)
     if folder.is_symlink() or folder.stat().st_uid != os.getuid():
         raise UserError(
-            f"Prepared data needs a folder, and this user has no home folder. {str(folder)!r} belongs to another user. "
-            "Give a folder of your own by --cache_dir."
+            f"Prepared data needs a folder. This user has no home folder, and {str(folder)!r} belongs to another user. "
+            "Set --cache_dir to a folder that you can write to."
         )
     return folder
 
 
 def check_outside(cache: pathlib.Path, data_dir: str | os.PathLike[str] | None) -> None:
-    """Checks that a cache folder is not in the folder of the data.
+    """Checks that the cache folder does not lie in the data folder.
 
     Raises:
-        UserError: if it is.
+        UserError: if it does.
     """
     if data_dir is not None and cache.resolve().is_relative_to(pathlib.Path(data_dir).resolve()):
         raise UserError(
@@ -54,7 +54,7 @@ def check_outside(cache: pathlib.Path, data_dir: str | os.PathLike[str] | None) 
 
 @contextlib.contextmanager
 def lock(path: str | os.PathLike[str]) -> Iterator[None]:
-    """Waits until no other process prepares the same; the lock ends with the process, however that ends."""
+    """Locks a folder; waits while another process prepares it. The lock ends with the process in any case."""
     with open(path, "w", encoding="utf-8") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -65,12 +65,12 @@ def lock(path: str | os.PathLike[str]) -> Iterator[None]:
 
 
 def prepare_once(folder: pathlib.Path, contents: str, write: Callable[[], dict[str, Any]]) -> None:
-    """Fills a folder of the cache, unless this was done before; one process at a time.
+    """Fills a folder of the cache if it is not complete yet, in one process at a time.
 
     Args:
         folder: the folder; it counts as complete once it holds `MARKER`.
-        contents: what goes there, for messages.
-        write: writes the files, and returns what the marker shall hold.
+        contents: what is written there, for messages.
+        write: a function that writes the files and returns the content of the marker.
 
     Raises:
         UserError: if the folder cannot be written.
@@ -81,7 +81,7 @@ def prepare_once(folder: pathlib.Path, contents: str, write: Callable[[], dict[s
     with _writing(folder, contents):
         folder.mkdir(parents=True, exist_ok=True)
         with lock(folder / ".lock"):
-            # Asked again, because another process may have prepared it in the meantime.
+            # Checked again, because another process may have prepared it in the meantime.
             if not marker.is_file():
                 write_text(marker, json.dumps(write()))
 
@@ -95,7 +95,7 @@ def _writing(folder: pathlib.Path, contents: str) -> Iterator[None]:
         if isinstance(path, str) and not pathlib.Path(path).absolute().is_relative_to(folder.parent.absolute()):
             raise UserError(f"{path!r} cannot be used: {error.strerror}.") from error
         raise UserError(
-            f"--cache_dir={str(folder.parent)!r} must be a folder that can be written, with room for {contents}. "
+            f"--cache_dir={str(folder.parent)!r} must be a folder that can be written, with space for {contents}. "
             f"Received: {' '.join(str(error).split())}. Images prepared so far are kept: free some space, or choose "
             "another --cache_dir."
         ) from error
@@ -103,7 +103,7 @@ def _writing(folder: pathlib.Path, contents: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def reading_cache(expected: str) -> Iterator[None]:
-    """Reports in one line what was expected, whatever damaged files make TensorFlow, NumPy and json raise."""
+    """Turns the errors of TensorFlow, NumPy and json about damaged files into a UserError of one line."""
     try:
         yield
     except Exception as error:

@@ -1,4 +1,4 @@
-"""`glyphs`, the embedded data set: characters of five scripts in the typefaces that Matplotlib ships."""
+"""The built-in data set `glyphs`: characters of five scripts in the typefaces that Matplotlib contains."""
 
 import contextlib
 import functools
@@ -23,7 +23,7 @@ from dsl_tf.files import check_regular, replacing
 
 IMAGE_SIZE = 32
 
-# Raise it with every change to a pixel or a class, so that older cache files are not read.
+# Increase it with every change of a pixel or a class, so that older cache files are not used.
 _VERSION = 1
 _IMAGES_PER_CLASS = 24
 _FEWEST_TYPEFACES = 6
@@ -33,8 +33,8 @@ _SCRIPTS = {
     "val": ((0x0370, 0x03FF),),
     "test": ((0x0531, 0x0587), (0x10A0, 0x10FF), (0x2D00, 0x2D2D)),
 }
-# Text faces only: the symbol faces and the mathematical ones have other shapes in the letters' places.
-# Not cmti10, which older Matplotlib lacks.
+# Text typefaces only: symbol and mathematical typefaces have other shapes for some letters.
+# Without cmti10, which older versions of Matplotlib lack.
 _TYPEFACES = (
     "DejaVuSans", "DejaVuSerif", "DejaVuSansMono", "STIXGeneral",
     "DejaVuSans-Bold", "DejaVuSerif-Bold", "DejaVuSansMono-Bold", "STIXGeneralBol",
@@ -42,11 +42,11 @@ _TYPEFACES = (
     "DejaVuSans-BoldOblique", "DejaVuSerif-BoldItalic", "DejaVuSansMono-BoldOblique", "STIXGeneralBolIta",
     "cmr10", "cmb10", "cmss10", "cmtt10",
 )  # fmt: skip
-# The italic one because some letters have other shapes there: the italic Cyrillic т is a Latin m.
+# Italic is included because some letters look different in it: the italic Cyrillic т looks like a Latin m.
 _COMPARED_TYPEFACES = ("DejaVuSans", "DejaVuSerif", "DejaVuSerif-Italic")
 _COMPARED_SIZE = 24
-# Chosen by eye: Y and y (0.090), Մ and մ (0.102), n and ր (0.105) are still too similar, 0 and 6 (0.106), E
-# and F (0.131) are not. No value that decides is within 0.0003 of it: every build of FreeType should agree.
+# Chosen by eye: Y and y (0.090), Մ and մ (0.102), n and ր (0.105) are too similar; 0 and 6 (0.106), E and F (0.131)
+# are not. No pair is within 0.0003 of this threshold, so all builds of FreeType should agree.
 _LEAST_DIFFERENCE = 0.1054
 _FONT_SIZE = 128
 _SUPERSAMPLING = 4
@@ -62,11 +62,11 @@ def load_split(split: str, cache_dir: str | os.PathLike | None = None) -> Split:
             damaged file is replaced. If the folder cannot be written, nothing is cached.
 
     Returns:
-        a `Split` with 24 images per class, uint8 `[n, 32, 32, 3]`, dark ink on white. The class names are the
-        characters' Unicode names.
+        A `Split` with 24 images per class, uint8 `[n, 32, 32, 3]`, dark on white. The class names are the Unicode names
+        of the characters.
 
     Raises:
-        UserError: for an unknown split.
+        UserError: if the split is unknown.
     """
     if split not in tuple(_SCRIPTS):
         raise UserError(f"The split of glyphs must be one of {', '.join(_SCRIPTS)}. Received: {split!r}.")
@@ -85,7 +85,7 @@ def load_split(split: str, cache_dir: str | os.PathLike | None = None) -> Split:
 
 
 def _fingerprint() -> str:
-    # FreeType, since Pillow may be built with any; NumPy, whose random streams may change between versions.
+    # Pillow may be built with any version of FreeType, and the random streams of NumPy may change between versions.
     versions = (matplotlib.__version__, PIL.__version__, features.version("freetype2"), np.__version__)
     return hashlib.sha256(repr((_VERSION, *versions)).encode()).hexdigest()[:16]
 
@@ -95,7 +95,7 @@ def _read(path: pathlib.Path, split: str) -> tuple[np.ndarray, np.ndarray] | Non
         check_regular(path)
         with np.load(path, allow_pickle=False) as arrays:
             names, images = arrays[f"{split}_names"], arrays[f"{split}_images"]
-    except Exception:  # A damaged archive raises nearly any error, according to which byte is wrong.
+    except Exception:  # A damaged archive may raise almost any exception.
         return None
     shape = (*names.shape, _IMAGES_PER_CLASS, IMAGE_SIZE, IMAGE_SIZE)
     fits = names.dtype.kind == "U" and names.ndim == 1 and images.dtype == np.uint8 and images.shape == shape
@@ -103,24 +103,24 @@ def _read(path: pathlib.Path, split: str) -> tuple[np.ndarray, np.ndarray] | Non
 
 
 def _write(path: pathlib.Path, arrays: dict[str, Any]) -> None:
-    # If nothing can be written, the price is one rendering per run.
+    # If it cannot be written, each run renders the images again.
     with contextlib.suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as beside:
             np.savez(beside, **arrays)
 
 
-# In memory too, or three splits would cost three renderings if nothing can be written.
+# Cached in memory too: without a cache file, three splits would need three renderings.
 @functools.cache
 def _render() -> dict[str, np.ndarray]:
     folder = os.path.join(matplotlib.get_data_path(), "fonts", "ttf")
     paths = {name: os.path.join(folder, f"{name}.ttf") for name in _TYPEFACES}
-    # The basic layout is the one that every build of Pillow has.
+    # Every build of Pillow has the basic layout.
     layout = ImageFont.Layout.BASIC
     fonts = {name: ImageFont.truetype(path, _FONT_SIZE, layout_engine=layout) for name, path in paths.items()}
     charmaps = {name: FT2Font(path).get_charmap() for name, path in paths.items()}
     inks, split_of = {}, {}
-    # Train before val before test: what looks like a training class is skipped there, not in training.
+    # In the order train, val, test: of similar characters in two splits, the one in the later split is dropped.
     for split, ranges in _SCRIPTS.items():
         for code_point in itertools.chain.from_iterable(range(first, last + 1) for first, last in ranges):
             character = chr(code_point)
@@ -138,13 +138,13 @@ def _render() -> dict[str, np.ndarray]:
 
 
 def _is_plain_letter(character: str) -> bool:
-    # What can be decomposed is a letter with an accent, which would resemble the letter.
+    # A decomposable character is a letter with an accent, which resembles the plain letter.
     plain = not unicodedata.decomposition(character)
     return plain and unicodedata.category(character) in ("Lu", "Ll", "Lo", "Nd")
 
 
 def _ink(character: str, font: ImageFont.FreeTypeFont) -> Image.Image:
-    """The character, bright on dark and cropped to its ink."""
+    """Renders a character, bright on dark and cropped to its ink."""
     left, top, right, bottom = map(int, font.getbbox(character))
     image = Image.new("L", (right - left, bottom - top))
     ImageDraw.Draw(image).text((-left, -top), character, fill=255, font=font)
@@ -152,14 +152,14 @@ def _ink(character: str, font: ImageFont.FreeTypeFont) -> Image.Image:
 
 
 def _distinct(inks: Mapping[str, Mapping[str, Image.Image]]) -> list[str]:
-    """The characters, in order, that look like none kept before them, whatever their size."""
+    """Returns the characters, in order, that do not resemble an earlier one, regardless of size."""
     characters = list(inks)
     differences = np.ones((len(characters), len(characters)))
     for typeface in _COMPARED_TYPEFACES:
         rows = [row for row, character in enumerate(characters) if typeface in inks[character]]
         boxes = [_boxed(inks[characters[row]][typeface]) for row in rows]
         ink = np.stack([np.asarray(box, np.float32).ravel() for box in boxes])
-        # Ink one pixel beside the other's counts as covered, or thin strokes would never agree.
+        # Ink one pixel beside other ink counts as covered; otherwise thin strokes would never match.
         spread = [box.filter(ImageFilter.MaxFilter(3)) for box in boxes]
         reach = np.stack([np.asarray(box, np.float32).ravel() for box in spread])
         uncovered = ink @ (1 - reach / 255).T / ink.sum(axis=1, keepdims=True)
@@ -173,7 +173,7 @@ def _distinct(inks: Mapping[str, Mapping[str, Image.Image]]) -> list[str]:
 
 
 def _boxed(ink: Image.Image) -> Image.Image:
-    # O, o and 0 fill the same box; beyond twice its width nothing is stretched, or bars would become blocks.
+    # O, o and 0 fill the same box. Stretching is limited to a factor of two, so that bars do not become blocks.
     width = round(_COMPARED_SIZE * min(1, 2 * ink.width / ink.height))
     height = round(_COMPARED_SIZE * min(1, 2 * ink.height / ink.width))
     frame = _COMPARED_SIZE + 2
@@ -188,20 +188,20 @@ def _samples(character: str, inks: Mapping[str, Image.Image]) -> np.ndarray:
 
 
 def _deformed(ink: Image.Image, draw: np.ndarray) -> np.ndarray:
-    """One image `[32, 32]` of the ink, turned, sheared, stretched, scaled and moved by draws from -1..1."""
+    """Renders an image `[32, 32]` of the ink, deformed and moved by random numbers from −1 to 1."""
     angle, shear, stretch = draw[:3] * (np.deg2rad(10), 0.15, 0.1)
     rotation = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     deformation = rotation @ np.array([[np.exp(stretch), shear], [0, np.exp(-stretch)]])
-    # The extents of the deformed box bound the ink's, so that it stays off the border whatever is drawn.
+    # The extents of the deformed box bound those of the ink, so that the ink never touches the border.
     extents = np.abs(deformation) @ ink.size
     room = _SUPERSAMPLING * (IMAGE_SIZE - 2 * _MARGIN)
     scale = (0.9 + 0.1 * draw[3]) * room / extents.max()
     offset = draw[4:] * np.minimum((room - scale * extents) / 2, 3 * _SUPERSAMPLING)
-    # Strokes that end at the edge of the source would end in steps.
+    # A margin, because strokes that end at the edge of the source would get jagged ends.
     source = Image.new("L", (ink.width + 2, ink.height + 2))
     source.paste(ink, (1, 1))
     size = _SUPERSAMPLING * IMAGE_SIZE
-    # Pillow asks for the map from the result to the source.
+    # Pillow needs the map from the result to the source.
     inverse = np.linalg.inv(scale * deformation)
     origin = np.array(source.size) / 2 - inverse @ (size / 2 + offset)
     coefficients = np.column_stack([inverse, origin]).ravel().tolist()

@@ -22,16 +22,16 @@ def training_batches(
     color_jitter: float = 0.0,
     rows: tuple[int, int] | None = None,
 ) -> tf.data.Dataset:
-    """Makes an endless data set of class-balanced, augmented batches.
+    """Builds an endless data set of class-balanced, augmented batches.
 
     Args:
         split: a `Split`.
         ways: N, classes per batch.
-        shots: K, images of each class per batch.
-        seed: an integer; with the step it decides each batch's images and their changes.
+        shots: K, images per class in a batch.
+        seed: an integer. Seed and step determine the images of each batch and their augmentation.
         start_step: the first step, for a resumed run.
         crop, flip, color_jitter: as in `augment`.
-        rows: the first row and the one after the last, if only a part of each batch is wanted; None for all.
+        rows: (first, one after the last) to return only these rows of each batch; None for all.
 
     Returns:
         A `tf.data.Dataset` of `(images uint8 [n, height, width, 3], labels int32 [n])` with n = N·K, or of the rows.
@@ -42,7 +42,7 @@ def training_batches(
     check_balanced(split.labels, split.class_names, ways)
     batches = BalancedBatches(split.labels, ways, shots, seed)
     first, last = rows or (0, ways * shots)
-    # The whole split in a GPU's memory would leave less for the model; only batches go there.
+    # On the CPU, so that the split does not occupy GPU memory. Only batches are copied there.
     with tf.device("CPU"):
         labels = tf.constant(split.labels)
         fetch = split.images.reader() if isinstance(split.images, StoredImages) else _held(split.images)

@@ -40,14 +40,14 @@ def prepare(
     allow_partial: bool = False,
     class_split: str | os.PathLike[str] | None = None,
 ) -> pathlib.Path:
-    """Prepares a data set, unless this was done before; an interrupted call is resumed.
+    """Prepares a data set if necessary; resumes an interrupted call.
 
     Args:
-        dataset: a named data set, or `tfds:` and the name of one of TensorFlow Datasets.
-        data_dir: the folder with its files in any known format, or with what an earlier call has prepared; it is not
-            changed. None for TensorFlow Datasets' own folder, for those data sets that it has.
+        dataset: a named data set, or `tfds:` followed by the name of a TensorFlow Datasets data set.
+        data_dir: the folder with its files in any known format, or a prepared data set. It is not changed. None for the
+            folder of TensorFlow Datasets, if it has this data set.
         image_size: the side of the stored images, in pixels; None for 84 (CIFAR-FS 32).
-        cache_dir: the folder to prepare it in; None for `default_cache_dir()`.
+        cache_dir: the cache folder; None for `default_cache_dir()`.
         allow_partial: whether to accept fewer images than published, and to skip unreadable ones.
         class_split: for `tfds:` data sets, the JSON file with the classes of each split.
 
@@ -58,7 +58,7 @@ def prepare(
         UserError: if files are missing, wrong or unreadable, or the cache folder cannot be written.
     """
     if data_dir is not None and not os.path.isdir(data_dir):
-        # Before TensorFlow Datasets tries to download instead.
+        # Checked first, because TensorFlow Datasets would try to download the data.
         found = "is a file" if os.path.exists(data_dir) else "does not exist"
         raise UserError(
             f"--data_dir must be a folder with the data of {dataset}. Received: {os.fspath(data_dir)!r}, which "
@@ -76,7 +76,7 @@ def prepare(
         )
     if not dataset.startswith(TFDS_PREFIX) and dataset not in recognition.FORMATS:
         raise UserError(
-            f"--dataset={dataset} is read as it is. Data sets to prepare are {', '.join(recognition.FORMATS)} and "
+            f"--dataset={dataset} needs no preparation. Data sets to prepare are {', '.join(recognition.FORMATS)} and "
             f"{TFDS_PREFIX}NAME."
         )
     size = image_size or _DEFAULT_SIZES[dataset]
@@ -98,7 +98,7 @@ def prepare(
 def _read_source(
     dataset: str, data_dir: str | os.PathLike[str] | None, class_split: str | os.PathLike[str] | None
 ) -> tuple[str, dict[str, RawSplit]]:
-    """Returns what was found, in a few words, and its splits."""
+    """Returns a short description of the source, and its splits."""
     try:
         if dataset.startswith(TFDS_PREFIX) and class_split is not None:
             name = dataset.removeprefix(TFDS_PREFIX)
@@ -109,7 +109,7 @@ def _read_source(
         if dataset in _DOWNLOADABLE:
             name, read = _DOWNLOADABLE[dataset]
             return _described(name), read(None)
-    # Not an error of the cache folder, which is being written.
+    # An error of the source, to be told apart from errors of the cache folder.
     except OSError as error:
         raise UserError(f"The files of the data must be readable. Received: {error}. Check them.") from error
     raise UserError(f"--dataset={dataset} needs --data_dir, the folder with its files. Received none.")
@@ -122,7 +122,7 @@ def _described(tfds_name: str) -> str:
 def _write_splits(
     dataset: str, raw_splits: dict[str, RawSplit], folder: pathlib.Path, size: int, allow_partial: bool
 ) -> dict[str, dict[str, Any]]:
-    """Writes the images; returns for each split its classes, labels and number of shards."""
+    """Writes the images; returns the classes, labels and number of shards of each split."""
     advance = shown_preparation(sum(len(split.labels) for split in raw_splits.values()), size, folder)
     descriptions: dict[str, dict[str, Any]] = {}
     unreadable = []
@@ -137,7 +137,7 @@ def _write_splits(
         descriptions[name] = {"classes": list(classes), "labels": _run_lengths(labels), "shards": len(shards)}
     if unreadable:
         message = (
-            f"Every image of {dataset} must be readable. Received: {len(unreadable)} that are not, such as "
+            f"Every image of {dataset} must be readable. Received: {len(unreadable)} unreadable ones, such as "
             f"{' '.join(', '.join(unreadable[:3]).split())}."
         )
         if not allow_partial:
@@ -147,16 +147,16 @@ def _write_splits(
 
 
 def _run_lengths(labels: np.ndarray) -> list[list[int]]:
-    """Labels as pairs of a label and how often it follows on itself: short if images lie class by class."""
+    """Encodes labels as pairs of label and run length, which is short if images are sorted by class."""
     starts = np.flatnonzero(np.diff(labels, prepend=-1))
     return np.stack([labels[starts], np.diff(starts, append=len(labels))], axis=1).tolist()
 
 
 def load_prepared(folder: str | os.PathLike[str], split: str) -> Split:
-    """Loads one split of a prepared data set; large ones stay encoded on disk.
+    """Loads one split of a prepared data set. Large splits stay encoded on disk.
 
     Args:
-        folder: what `prepare` returned.
+        folder: the folder that `prepare` returned.
         split: `"train"`, `"val"` or `"test"`.
 
     Returns:
@@ -171,8 +171,8 @@ def load_prepared(folder: str | os.PathLike[str], split: str) -> Split:
         paths = [pathlib.Path(folder) / f"{split}-{index:05}.tfrecord" for index in range(values["shards"])]
         images = StoredImages(paths, description["image_size"])
         run_labels, run_lengths = np.array(values["labels"], np.int64).reshape(-1, 2).T
-        # Before the labels are spread out, which damaged lengths would fill the memory with. The sum is of Python's
-        # integers, since NumPy's would wrap around.
+        # Checked before the labels are decoded, because damaged lengths would exhaust the memory. Python integers do
+        # not overflow.
         count = sum(run_lengths.tolist())
         if run_lengths.min(initial=0) < 0 or len(images) != count:
             raise ValueError(f"{len(images)} images for {count} labels")
@@ -218,14 +218,14 @@ def _key(
     allow_partial: bool,
     class_split: str | os.PathLike[str] | None,
 ) -> str:
-    """Eight digits that change with the source: its place, and the names, sizes and times of its first level."""
+    """Returns eight digits that change with the path of the source and its entries' names, sizes and times."""
     parts: list[Any] = [dataset, allow_partial]
     if data_dir is not None:
         folder = pathlib.Path(data_dir).resolve()
         parts.append(str(folder))
         if folder.is_dir():
             entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
-            # A folder's size and time change with entries that are none of the data set, such as .DS_Store.
+            # Without size and time of folders, which change with unrelated entries such as .DS_Store.
             parts += [(entry.name, _size_and_time(entry)) for entry in entries if not entry.name.startswith(".")]
     if class_split is not None:
         with contextlib.suppress(OSError, UserError):
@@ -234,7 +234,7 @@ def _key(
 
 
 def _size_and_time(entry: os.DirEntry[str]) -> tuple[int, int] | None:
-    # A link to itself, for one.
+    # For example, a link to itself.
     try:
         if not entry.is_file():
             return None

@@ -1,8 +1,8 @@
-"""Encoded images in files of TFRecords, written in bounded memory; an interrupted call resumes after its last file.
+"""Writes encoded images to TFRecord files in bounded memory. An interrupted call resumes after its last file.
 
 TensorFlow Datasets' `GeneratorBasedBuilder` is not used: it starts from the beginning after an interruption, encodes on
-one thread, and does not store where each record starts, which reading at random without Python needs. `as_data_source`
-reads from Python only.
+one thread, and does not store the offsets of records, which random access from a TensorFlow graph needs.
+`as_data_source` reads in Python only.
 """
 
 import concurrent.futures
@@ -24,22 +24,22 @@ from dsl_tf.errors import UserError
 from dsl_tf.files import read_text, replacing, write_text
 from dsl_tf.progress import progress_bar
 
-# About 16 MB of JPEG at 84×84 pixels: what an interruption costs, and few enough files for a network disk.
+# About 16 MB of JPEG at 84×84 pixels: little work is lost by an interruption, and network disks handle the files.
 _IMAGES_PER_SHARD = 4096
-# As many undecoded images as wait in memory at once; photographs as they come from a camera may have megabytes.
+# The number of undecoded images in memory at once. Photographs may have several megabytes each.
 _IMAGES_PER_BLOCK = 128
-# More would gain little, since the disk is one.
+# More threads gain little, because they share one disk.
 _MOST_THREADS = 32
 
 
 @dataclasses.dataclass(frozen=True)
 class Shard:
-    """The index of a shard, which lies beside it as JSON.
+    """The index of a shard, stored beside it as JSON.
 
     Args:
-        size: the bytes of the shard.
-        lengths: the bytes of each image.
-        unreadable: of each image that was skipped, the position in the split, the name and the reason.
+        size: the size of the shard in bytes.
+        lengths: the size of each image in bytes.
+        unreadable: position in the split, name and reason of each skipped image.
     """
 
     size: int
@@ -48,12 +48,12 @@ class Shard:
 
 
 def shard_paths(folder: str | os.PathLike[str], name: str, images: int) -> list[pathlib.Path]:
-    """Returns the files into which a number of images of a split go."""
+    """Returns the paths of the shards for a number of images of a split."""
     return [pathlib.Path(folder) / f"{name}-{i:05}.tfrecord" for i in range(-(-images // _IMAGES_PER_SHARD))]
 
 
 def shown_preparation(total: int, image_size: int, folder: str | os.PathLike[str]) -> Callable[[int], None]:
-    """Prints what is prepared and where, and returns a function that moves a progress bar by a number of images."""
+    """Prints what is prepared, and returns a function that advances a progress bar by a number of images."""
     print(f"Preparing {total:,} images of {image_size}×{image_size} pixels in {os.fspath(folder)!r}")
     progress, done = progress_bar(total, "image"), 0
 
@@ -72,21 +72,21 @@ def write_shards(
     advance: Callable[[int], None],
     keep_truncated: bool = False,
 ) -> list[Shard]:
-    """Writes the images of a split, except for the shards that an earlier, interrupted call has written.
+    """Writes the images of a split, except the shards that an interrupted call has already written.
 
     Args:
         raw_split: a `RawSplit`.
-        paths: its `shard_paths`, in a folder that nothing else writes to.
+        paths: its `shard_paths`, in a folder to which nothing else writes.
         image_size: the side of the stored images, in pixels.
-        advance: called with the number of images done, again and again.
-        keep_truncated: whether a JPEG file that is cut short is read as far as it goes.
+        advance: a function that is called repeatedly with the number of new images.
+        keep_truncated: whether to read truncated JPEG files as far as possible.
 
     Returns:
         A list of `Shard`.
 
     Raises:
         OSError: if a file cannot be written.
-        UserError: whatever the reader of the split raises.
+        UserError: if the source cannot be read.
     """
     shards = []
     count = len(raw_split.labels)
@@ -116,7 +116,7 @@ def _encoded(
     advance: Callable[[int], None],
     pool: concurrent.futures.Executor,
 ) -> Iterator[bytes | tuple[int, str, str]]:
-    """Goes through the images from `start` to `stop`: their bytes, or for one that is unreadable its entry."""
+    """Yields the encoded images from `start` to `stop`, or the `unreadable` entry of an image."""
 
     def encode_named(
         position: int, name: str, image: pathlib.Path | bytes | np.ndarray
@@ -134,8 +134,8 @@ def _encoded(
             raise UserError(f"The files of the data must be readable. Received: {error}. Check the disk.") from error
         if len(block) < expected:
             raise UserError(
-                f"The data must have an image for each label. Received: {block_start + len(block)} images, then none, "
-                f"and {stop} labels or more. Get the files anew."
+                f"The data must have one image per label. Received: {block_start + len(block)} images "
+                f"and at least {stop} labels. Get the files again."
             )
         yield from pool.map(encode_named, range(block_start, block_start + len(block)), *zip(*block, strict=True))
         advance(len(block))
@@ -155,7 +155,7 @@ def _write_shard(path: pathlib.Path, encoded: Iterator[bytes | tuple[int, str, s
             size = os.path.getsize(beside)
     except tf.errors.OpError as error:
         raise OSError(error.message) from error
-    # After the shard itself: a shard that has an index is whole.
+    # Written after the shard, so that a shard with an index is complete.
     values = {"size": size, "lengths": lengths, "unreadable": unreadable}
     write_text(_index(path), json.dumps(values))
     return Shard(size, np.array(lengths, np.int64), tuple(unreadable))
@@ -179,7 +179,7 @@ def read_index(path: str | os.PathLike[str]) -> Shard:
     except (TypeError, KeyError, OverflowError, RecursionError, UserError) as error:
         raise ValueError(f"{os.fspath(_index(path))!r} is damaged") from error
     if os.path.getsize(path) != shard.size:
-        raise ValueError(f"{os.fspath(path)!r} must have {shard.size:,} bytes, and has {os.path.getsize(path):,}")
+        raise ValueError(f"{os.fspath(path)!r} must have {shard.size:,} bytes, but has {os.path.getsize(path):,}")
     return shard
 
 
@@ -188,5 +188,5 @@ def _written(path: pathlib.Path) -> Shard | None:
         shard = read_index(path)
     except (OSError, ValueError):
         return None
-    # An image that could not be read may have been repaired since.
+    # An unreadable image may have been repaired since.
     return None if shard.unreadable else shard

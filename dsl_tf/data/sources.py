@@ -1,4 +1,4 @@
-"""Data sets by name."""
+"""Opens data sets by name."""
 
 import functools
 import os
@@ -12,7 +12,7 @@ from dsl_tf.data.names import DATASETS, TFDS_PREFIX
 from dsl_tf.data.split import SPLITS, Split
 from dsl_tf.errors import UserError
 
-# Mirrored, a letter is another letter; the mirror image of a photograph is a photograph.
+# Data sets that are not mirrored by default: mirroring changes letters, but not what a photograph shows.
 UNMIRRORED = ("glyphs",)
 
 
@@ -27,36 +27,36 @@ def open_splits(
     val_fraction: float = 0.0,
     keep_truncated: bool = False,
 ) -> dict[str, Callable[[], Split]]:
-    """Finds the splits of a data set; a named one is prepared first if that was not done before.
+    """Finds the splits of a data set, and prepares a named data set if necessary.
 
     Args:
-        dataset: one of `dsl_tf.data.names.DATASETS`, or `tfds:` and the name of one of TensorFlow Datasets.
-        data_dir: the folder that holds the data; None for `glyphs`, and for TensorFlow Datasets' own folder.
+        dataset: one of `dsl_tf.data.names.DATASETS`, or `tfds:` followed by a name of TensorFlow Datasets.
+        data_dir: the folder with the data; None for `glyphs`, and for the folder of TensorFlow Datasets.
         image_size: height and width in pixels; None for the data set's own.
         strict: for `folder`, whether an unreadable image is an error rather than skipped with a warning.
         cache_dir: the folder for prepared data; None for `$XDG_CACHE_HOME/dsl_tf` or `~/.cache/dsl_tf`.
         allow_partial: for named data sets, whether fewer images than published are accepted.
         class_split: for `tfds:` data sets, a JSON file with the classes of each split.
-        val_fraction: the part of the training classes that is held out if there is no val split.
-        keep_truncated: for `folder`, whether a JPEG file that is cut short is read as far as it goes.
+        val_fraction: the fraction of the training classes to hold out if there is no val split.
+        keep_truncated: for `folder`, whether to read truncated JPEG files as far as possible.
 
     Returns:
-        A dict from the name of each split there is, in the order train, val, test, to a function without arguments
-        that loads it, a `Split`.
+        A dict from the names of the existing splits, in the order train, val, test, to functions that load them and
+        return a `Split`.
 
     Raises:
-        UserError: for an unknown data set, options that do not match it, or data that cannot be read; the functions
-            raise it too.
+        UserError: if the data set is unknown, options do not match it, or the data cannot be read. The returned
+            functions raise it too.
     """
     if dataset != "glyphs" and data_dir is not None:
-        # Before anything else, since without its files a data set may be downloaded for minutes.
+        # Checked first, because a data set without files may be downloaded for minutes.
         check_data_dir(data_dir, folder.WANTED if dataset == "folder" else f"the files of {dataset}")
     if dataset == "glyphs":
         loaders = _glyphs(image_size, cache_dir)
     elif dataset == "folder":
         loaders = _folder(data_dir, image_size, strict, cache_dir, keep_truncated)
     elif dataset in DATASETS or dataset.startswith(TFDS_PREFIX):
-        # Here and not above: TensorFlow Datasets takes a while to import.
+        # Imported here, because the import of TensorFlow Datasets is slow.
         from dsl_tf.data import prepared
 
         path = prepared.prepare(dataset, data_dir, image_size, cache_dir, allow_partial, class_split)
@@ -71,8 +71,7 @@ def open_splits(
 def _glyphs(image_size: int | None, cache_dir: str | os.PathLike[str] | None) -> dict[str, Callable[[], Split]]:
     if image_size not in (None, glyphs.IMAGE_SIZE):
         raise UserError(
-            f"--dataset=glyphs is rendered at --image_size={glyphs.IMAGE_SIZE}. Received: {image_size}. "
-            "Remove the flag."
+            f"--dataset=glyphs is rendered at --image_size={glyphs.IMAGE_SIZE}. Received: {image_size}. Omit the flag."
         )
     return {split: functools.partial(glyphs.load_split, split, cache_dir) for split in SPLITS}
 
@@ -85,7 +84,7 @@ def _folder(
     keep_truncated: bool,
 ) -> dict[str, Callable[[], Split]]:
     if data_dir is None:
-        raise UserError("--dataset=folder needs --data_dir, a folder with train, val and test. Received none.")
+        raise UserError("--dataset=folder needs --data_dir, a folder with train, val and test. Received: none.")
     present = find_split_folders(data_dir)
     if not present:
         raise no_data_error(data_dir, folder.WANTED, folder.has_train)
@@ -99,8 +98,8 @@ def _folder(
 def _with_held_out_classes(loaders: dict[str, Callable[[], Split]], fraction: float) -> dict[str, Callable[[], Split]]:
     if "val" in loaders:
         raise UserError(
-            f"--val_fraction holds out training classes if there is no val split. Received: {fraction}, and a data "
-            "set with one. Remove the flag."
+            f"--val_fraction needs a data set without a val split. Received: {fraction}, and a data "
+            "set with one. Omit the flag."
         )
     divide = functools.cache(lambda: loaders["train"]().hold_out(fraction))
     held_out: dict[str, Callable[[], Split]] = {"train": lambda: divide()[0], "val": lambda: divide()[1]}

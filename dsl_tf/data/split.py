@@ -1,4 +1,4 @@
-"""A split: the images of some classes, and which class each shows."""
+"""A split: images and the labels of their classes."""
 
 import dataclasses
 import hashlib
@@ -9,7 +9,7 @@ from dsl_tf.data.skipped import Skipped
 from dsl_tf.data.stored_images import StoredImages
 
 SPLITS = ("train", "val", "test")
-# Of images on disk, to be read in a second or two and not in minutes.
+# Of images on disk, only so many are read: this takes seconds instead of minutes.
 _IMAGES_OF_FINGERPRINT = 256
 
 
@@ -18,10 +18,10 @@ class Split:
     """Images and integer labels of one part (train, val or test) of a data set.
 
     Args:
-        images: uint8 `[n, height, width, 3]`, RGB: an array, or `StoredImages` where they would fill the memory.
+        images: uint8 `[n, height, width, 3]`, RGB: an array, or `StoredImages` if they would not fit into memory.
         labels: integers `[n]` from 0 to the number of classes − 1.
         class_names: the name of each class, by label.
-        skipped: the files and folders beside the images that were not read, and why.
+        skipped: the files and folders that were not read, and the reasons.
 
     Raises:
         ValueError: if the shapes, dtypes or labels do not match.
@@ -43,12 +43,12 @@ class Split:
             )
         if labels.shape != images.shape[:1] or not np.issubdtype(labels.dtype, np.integer):
             raise ValueError(
-                f"`labels` must be integers of shape [{len(images)}], one for each image. "
+                f"`labels` must be integers of shape [{len(images)}], one per image. "
                 f"Received: {labels.dtype} of shape {list(labels.shape)}"
             )
         if labels.size and not 0 <= labels.min() <= labels.max() < len(self.class_names):
             raise ValueError(
-                f"`labels` must lie in 0..{len(self.class_names) - 1}, one for each class name. "
+                f"`labels` must lie in 0..{len(self.class_names) - 1}, the positions of class names. "
                 f"Received: {labels.min()}..{labels.max()}"
             )
         object.__setattr__(self, "images", images)
@@ -61,7 +61,7 @@ class Split:
         return len(self.class_names)
 
     def images_fingerprint(self) -> str:
-        """Returns hexadecimal digits that change with any of the images or their order."""
+        """Returns hexadecimal digits that change with any image or the order of the images."""
         if isinstance(self.images, StoredImages):
             return self.images.fingerprint()
         digest = hashlib.blake2b(repr(self.images.shape).encode(), digest_size=16)
@@ -69,9 +69,9 @@ class Split:
         return digest.hexdigest()
 
     def fingerprint(self) -> str:
-        """Returns hexadecimal digits that change with the labels and the pixels, wherever they are stored.
+        """Returns hexadecimal digits that change with the labels and the pixels, independent of where they are stored.
 
-        Of images on disk only 256 count, evenly spread.
+        Of images on disk, only 256, evenly spaced, are included.
         """
         images = self.images
         if isinstance(images, StoredImages):
@@ -83,13 +83,13 @@ class Split:
         return digest.hexdigest()
 
     def hold_out(self, fraction: float) -> tuple["Split", "Split"]:
-        """Divides the classes, evenly over their order, into those to train on and those to validate on.
+        """Divides the classes into those to train on and those to validate on, evenly spaced in their order.
 
         Args:
-            fraction: the part of the classes to hold out, above 0 and below 1; one class at least is held out.
+            fraction: the fraction of the classes to hold out, above 0 and below 1. At least one class is held out.
 
         Returns:
-            Two `Split`s without a common class, the rest (with all that was skipped) and what was held out.
+            Two `Split`s without a common class: the remaining classes (with `skipped`), and the held-out ones.
 
         Raises:
             ValueError: if there are fewer than two classes.

@@ -1,4 +1,4 @@
-"""Image files of a user, encoded once into the cache if their pixels would fill the memory."""
+"""Encodes a user's image files into the cache if their pixels would not fit into memory."""
 
 import hashlib
 import os
@@ -20,21 +20,21 @@ def store_images(
     cache_dir: str | os.PathLike[str] | None = None,
     keep_truncated: bool = False,
 ) -> tuple[StoredImages, dict[int, str]]:
-    """Encodes image files into the cache, unless this was done before; an interrupted call is resumed.
+    """Encodes image files into the cache if necessary; resumes an interrupted call.
 
     Args:
         paths: the n files.
         image_size: the side of the stored images, in pixels.
         data_dir: the folder that holds the files; nothing is written to it.
-        cache_dir: the folder to write to; None for `default_cache_dir()`.
-        keep_truncated: whether a JPEG file that is cut short is read as far as it goes.
+        cache_dir: the cache folder; None for `default_cache_dir()`.
+        keep_truncated: whether to read truncated JPEG files as far as possible.
 
     Returns:
-        the `StoredImages` of the m files that could be read, in order, and a dict from the position in `paths` of each
-        of the others to the reason.
+        The `StoredImages` of the m readable files, in order, and a dict from the positions of the others in `paths` to
+        the reasons.
 
     Raises:
-        UserError: if the cache folder cannot be written, or what was written there is damaged.
+        UserError: if the cache folder cannot be written, or its files are damaged.
     """
     cache = pathlib.Path(cache_dir or default_cache_dir()).expanduser()
     check_outside(cache, data_dir)
@@ -46,7 +46,7 @@ def store_images(
         write_shards(split, files, image_size, shown_preparation(len(paths), image_size, folder), keep_truncated)
         return {"files": len(paths)}
 
-    prepare_once(folder, f"the images of {str(data_dir)!r}, which would fill the memory", write)
+    prepare_once(folder, f"the images of {str(data_dir)!r}, which would not fit into memory", write)
     with reading_cache(f"{str(folder)!r} must hold the images of {str(data_dir)!r}"):
         reasons = {position: reason for file in files for position, _, reason in read_index(file).unreadable}
         images = StoredImages(files, image_size)
@@ -60,13 +60,13 @@ def _named(path: str | os.PathLike[str]) -> tuple[str, pathlib.Path]:
 
 
 def _key(paths: Sequence[str | os.PathLike[str]]) -> str:
-    """Sixteen digits that change with the places, sizes and times of the files."""
+    """Returns sixteen digits that change with the paths, sizes and times of the files."""
     digest = hashlib.blake2b(digest_size=8)
     for path in paths:
         try:
             status = os.stat(path)
             found = f"{status.st_size} {status.st_mtime_ns}"
-        # A link to nothing, for one.
+        # For example, a broken link.
         except OSError:
             found = "none"
         digest.update(os.fsencode(os.path.abspath(path)) + f"\0{found}\0".encode())

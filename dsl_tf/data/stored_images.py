@@ -1,4 +1,4 @@
-"""Images that stay encoded on disk and are read by position, as an array is."""
+"""Images that stay encoded on disk and are indexed like an array."""
 
 import contextlib
 import hashlib
@@ -13,17 +13,17 @@ from dsl_tf.data.cache import damaged
 from dsl_tf.data.encoding import decode
 from dsl_tf.data.shards import read_index
 
-# Decoded images of a split up to here are held in memory: mini-ImageNet's 38,400 are 0.8 GB.
+# The most bytes of decoded images per split to keep in memory. mini-ImageNet's 38,400 images have 0.8 GB.
 _IN_MEMORY_BYTES = 2**30
 # A TFRecord: 8 bytes of length, 4 of checksum, the content, 4 of checksum.
 _RECORD_HEADER, _RECORD_FOOTER = 12, 4
-# Most images need one read of the system, and the next ones are rarely wanted.
+# Most images fit into one read, and the next ones are rarely needed.
 _READ_BYTES = 16_384
 _IMAGES_AT_ONCE = 256
 
 
 def fits_in_memory(shape: tuple[int, ...]) -> bool:
-    """Returns whether a split's uint8 images of this shape are held in memory rather than read from disk."""
+    """Returns whether uint8 images of this shape are kept in memory rather than read from disk."""
     return math.prod(shape) <= _IN_MEMORY_BYTES
 
 
@@ -31,9 +31,9 @@ class StoredImages:
     """The encoded images of shards; indexing with integers or a slice reads and decodes them.
 
     Args:
-        paths: the files that `write_shards` wrote.
+        paths: files that `write_shards` wrote.
         image_size: the side of the images, in pixels.
-        rows: the positions in the files that count, integers `[n]`; None for all.
+        rows: the positions of the images in the files, integers `[n]`; None for all.
     """
 
     dtype = np.dtype(np.uint8)
@@ -60,7 +60,7 @@ class StoredImages:
         return images if np.ndim(positions) else images[0]
 
     def _blocks(self, positions: np.ndarray) -> Iterator[np.ndarray]:
-        """Goes through images, in blocks of which several are decoded at once."""
+        """Iterates over the images. Blocks of them are decoded in parallel."""
         with tf.device("CPU"):
             read = self.reader()
             indices = tf.data.Dataset.from_tensor_slices(np.atleast_1d(positions)).batch(_IMAGES_AT_ONCE)
@@ -69,7 +69,7 @@ class StoredImages:
             yield from blocks.as_numpy_iterator()
 
     def reader(self) -> Callable[[tf.Tensor], tf.Tensor]:
-        """Returns a function from positions, integers `[n]`, to decoded images, made of TensorFlow's operations."""
+        """Returns a function from positions, integers `[n]`, to decoded images that works in a TensorFlow graph."""
         paths = tf.constant(self._paths)
         shards = tf.constant(self._shards[self._rows])
         offsets = tf.constant(self._offsets[self._rows])
@@ -94,13 +94,13 @@ class StoredImages:
         return digest.hexdigest()
 
     def take(self, positions: np.ndarray) -> "StoredImages":
-        """Returns the images at positions, still on disk."""
+        """Returns the images at positions as `StoredImages`, without reading them."""
         return StoredImages(self._paths, self.shape[1], self._rows[positions])
 
 
 @contextlib.contextmanager
 def reading(images: np.ndarray | StoredImages) -> Iterator[None]:
-    """Reports in one line files that were damaged after they were opened; for an array it does nothing.
+    """Turns errors about damaged files into a UserError of one line. Does nothing for an array.
 
     Raises:
         UserError: if TensorFlow cannot read the images.
@@ -119,7 +119,7 @@ def _offsets(lengths: np.ndarray) -> np.ndarray:
 
 
 def _record(path: tf.Tensor, offset: tf.Tensor) -> tf.Tensor:
-    """Reads one record of a file: TensorFlow has no operation for it but the first element of a data set."""
+    """Reads one record of a file, as the first element of a data set: TensorFlow has no other operation for it."""
     records = tf.raw_ops.TFRecordDatasetV2(
         filenames=path[None], compression_type="", buffer_size=_READ_BYTES, byte_offsets=offset[None]
     )

@@ -233,7 +233,7 @@ def test_any_tfds_data_set_is_divided_by_a_file(tmp_path):
 
 
 def test_data_sets_that_need_no_preparation_are_told_apart():
-    with pytest.raises(UserError, match="--dataset=glyphs is read as it is"):
+    with pytest.raises(UserError, match="--dataset=glyphs needs no preparation"):
         prepared.prepare("glyphs")
 
 
