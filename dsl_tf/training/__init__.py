@@ -1,4 +1,4 @@
-"""Training runs."""
+"""Training of a backbone with the paper's losses."""
 
 import dsl_tf.quiet_tensorflow  # noqa: F401  (before anything imports TensorFlow)
 from dsl_tf.runs.configuration import TrainingConfiguration

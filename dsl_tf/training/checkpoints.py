@@ -1,4 +1,4 @@
-"""Checkpoints: where a run stands, and the weights that validated best, each with the checksums of its files."""
+"""Checkpoints of a run's state and of its best weights, each with checksums of its files."""
 
 import hashlib
 import json
@@ -23,22 +23,22 @@ VARIABLES = "variables"
 _KEPT = 3
 
 
-# tf.train.CheckpointManager lacks checksums, so that a damaged checkpoint would be restored or stop the run, and writes
-# in place: after a power cut its record may name files that are not on the disk. Nor does it keep the best weights that
-# the last three checkpoints tell of.
+# tf.train.CheckpointManager has no checksums, so a damaged checkpoint would be restored or stop the run. It writes in
+# place: after a power cut, its record may name files that are not on the disk. And it cannot keep the best weights to
+# which the last three checkpoints refer.
 class Checkpoints:
     """Saves and restores the state of a run in its directory.
 
-    A checkpoint is a folder, `ckpt-STEP`, with TensorFlow's files and a manifest of their sizes and SHA-256. The last
-    three are kept, and the best weights that they tell of: those for each number of shots, and those of the highest
-    mean over them.
+    A checkpoint is a folder, `ckpt-STEP`, with TensorFlow's files and a manifest of their sizes and SHA-256 checksums.
+    The last three are kept, with the best weights to which they refer: those with the highest validation accuracy for
+    each number of shots, and those with the highest mean over the numbers of shots.
 
     Args:
         directory: the run directory.
         parts: the `Parts` whose weights and optimizer are saved.
         training_step: the `TrainingStep` whose running means are saved.
-        shots: the numbers of shots that validation measures.
-        writes: whether this process writes them; of several workers one does, and all read.
+        shots: the numbers of shots of the validation.
+        writes: whether this process writes checkpoints. Only one of several workers writes; all of them read.
 
     Attributes:
         step: the number of steps done.
@@ -54,7 +54,7 @@ class Checkpoints:
     ) -> None:
         self._writes = writes
         self.step = tf.Variable(0, dtype=tf.int64, trainable=False)
-        # The last one is of the mean.
+        # None, the last entry, stands for the mean.
         self._shots: tuple[int | None, ...] = (*shots, None)
         self._best_scores = tf.Variable(np.full(len(self._shots), -1.0), trainable=False)
         self._best_steps = tf.Variable(np.zeros(len(self._shots), np.int64), trainable=False)
@@ -62,9 +62,9 @@ class Checkpoints:
         if parts.classifier is not None:
             weights["classifier"] = parts.classifier
         known = {id(weight) for weight in parts.backbone.weights}
-        # Keras lists the state of the random numbers that Dropout and its like draw, but TensorFlow does not find it.
+        # The state of random layers such as Dropout: Keras lists it, but tf.train.Checkpoint does not find it.
         random = [variable.value for variable in parts.backbone.variables if id(variable) not in known]
-        # What a spectral sum holds between decompositions is that of weights which are gone.
+        # A spectral sum keeps the projection of earlier weights, which cannot be computed again.
         projection = getattr(parts.loss, "projection", None)
         learned = [variable.value for variable in loss_weights(parts.loss)]
         self._everything = tf.train.Checkpoint(
@@ -84,33 +84,33 @@ class Checkpoints:
         self._best = directory / run_directory.BEST_CHECKPOINT
 
     def best(self, shots: int | None = None) -> tuple[int, float]:
-        """Returns the step that validated best for a number of shots, and its accuracy; (0, −1) before the first.
+        """Returns the step with the best validation accuracy, and the accuracy; (0, −1) before the first validation.
 
         Args:
-            shots: the number, or None for the mean over all.
+            shots: the number of shots, or None for the mean over all.
         """
         index = self._shots.index(shots)
         return int(self._best_steps[index]), float(self._best_scores[index])
 
     def save(self) -> None:
-        """Saves where the run stands.
+        """Saves the state of the run.
 
         Raises:
-            OSError, tf.errors.OpError: if it cannot be written; the checkpoints before it are kept.
+            OSError, tf.errors.OpError: if it cannot be written. Earlier checkpoints are kept.
         """
         if not self._writes:
             return
         step = int(self.step)
         record = {"step": step, "best_steps": self._best_steps.numpy().tolist()}
         _write(self._everything, _folder(self._last, step), record)
-        # Later ones are those that could not be restored.
+        # Checkpoints of later steps are those that could not be restored.
         kept = [number for number in _numbers(self._last) if number <= step][-_KEPT:]
         _keep(self._last, kept)
-        # And not this checkpoint's alone: whoever goes back to one before it needs the best of that time.
+        # Resuming from an earlier checkpoint needs the best weights at that time.
         _keep(self._best, {step for number in kept for step in _best_steps(_folder(self._last, number))})
 
     def save_best(self, accuracies: Mapping[int, float]) -> None:
-        """Saves the weights if they are the best so far, for a number of shots or for the mean.
+        """Saves the weights if they are the best so far for any number of shots or for the mean.
 
         Args:
             accuracies: the validation accuracy of each number of shots.
@@ -130,12 +130,12 @@ class Checkpoints:
         self._best_steps.assign(np.where(better, step, self._best_steps.numpy()))
 
     def restore(self) -> None:
-        """Restores the newest checkpoint that is whole; does nothing if none was ever saved.
+        """Restores the newest intact checkpoint; does nothing if none was ever saved.
 
-        Those that are damaged are named in a warning, and so are damaged best weights, which are then forgotten.
+        Warns about damaged checkpoints and about damaged best weights, which are then ignored.
 
         Raises:
-            UserError: if there are checkpoints and none is whole, or it is of another architecture or layout.
+            UserError: if all checkpoints are damaged, or the weights or files do not match.
         """
         last = f"The checkpoints in {str(self._last)!r}"
         numbers = _numbers(self._last)
@@ -154,21 +154,21 @@ class Checkpoints:
             logging.warning("Checkpoint %r is damaged (%s): using the one before it.", str(folder), problem)
         if numbers:
             raise UserError(
-                f"{last} must be whole, one at least. Received: {len(numbers)}, all damaged. Bring them back from a "
-                "copy, or remove that folder to start this run anew."
+                f"{last} must include an intact one. Received: {len(numbers)}, all damaged. Restore them from a "
+                "copy, or remove that folder to start this run again."
             )
         others = sorted(path.name for path in self._last.glob("[!.]*"))
         if others:
             raise UserError(
-                f"{last} must be folders named ckpt-STEP. Received: {others[0]!r}, such as another version of dsl_tf "
-                "wrote. Go on with that version, or choose another --output_dir."
+                f"{last} must be folders named ckpt-STEP. Received: {others[0]!r}, probably written by another "
+                "version of dsl_tf. Resume with that version, or choose another --output_dir."
             )
 
     def restore_best(self, shots: int | None = None) -> None:
-        """Restores the weights that validated best; keeps the present ones if there are none, or damaged ones.
+        """Restores the best weights; keeps the current ones if the best ones do not exist or are damaged.
 
         Args:
-            shots: for which number of shots, or None for the mean over all.
+            shots: the number of shots for which they are the best, or None for the mean over all.
         """
         self.forget_damaged_best()
         step, _ = self.best(shots)
@@ -176,15 +176,15 @@ class Checkpoints:
             _read(self._weights, _folder(self._best, step))
 
     def forget_damaged_best(self) -> None:
-        """Forgets best weights that are damaged, with a warning: those of a later validation take their place."""
+        """Ignores damaged best weights from now on, with a warning."""
         steps = self._best_steps.numpy()
         for step in sorted(set(steps.tolist()) - {0}):
             folder = _folder(self._best, step)
             problem = _damage(folder)
             if problem is not None:
                 logging.warning(
-                    "Checkpoint %r, the best weights so far, is damaged (%s): they are lost. Those of a later "
-                    "validation, or the last ones, take their place.",
+                    "Checkpoint %r, the best weights so far, is damaged (%s) and lost. The best weights of later "
+                    "validations, or the last weights, replace it.",
                     str(folder),
                     problem,
                 )
@@ -204,7 +204,7 @@ def _numbers(parent: pathlib.Path) -> list[int]:
 
 
 def _keep(parent: pathlib.Path, numbers: Iterable[int]) -> None:
-    """Removes the checkpoints of a folder that are not among the numbers; other files in it are the user's own."""
+    """Removes the checkpoints of a folder that are not among the numbers; other files in it are not touched."""
     for number in set(_numbers(parent)) - set(numbers):
         remove(_folder(parent, number))
 
@@ -231,7 +231,7 @@ def _damage(folder: pathlib.Path) -> str | None:
         files = _manifest(folder)["files"]
         expected = {name: (properties["bytes"], properties["sha256"]) for name, properties in files.items()}
     except FileNotFoundError:
-        return f"it has no {MANIFEST}" if folder.exists() else "it is not there"
+        return f"it has no {MANIFEST}" if folder.exists() else "it does not exist"
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return f"{MANIFEST} cannot be read"
     for name, (size, digest) in expected.items():
@@ -241,7 +241,7 @@ def _damage(folder: pathlib.Path) -> str | None:
             if found != size:
                 return f"{name} must have {size:,} bytes and has {found:,}"
             if _sha256(path) != digest:
-                return f"{name} does not have its SHA-256"
+                return f"the SHA-256 of {name} does not match"
         except OSError as error:
             return f"{name}: {error.strerror}"
     return None if f"{VARIABLES}.index" in expected else f"{MANIFEST} does not list its files"
@@ -264,6 +264,6 @@ def _read(checkpoint: tf.train.Checkpoint, folder: pathlib.Path) -> None:
     except (ValueError, AssertionError, tf.errors.OpError) as error:
         reason = str(error).strip().splitlines()[0]
         raise UserError(
-            f"Checkpoint {str(folder)!r} must hold the weights of the network that the flags describe. It does not "
-            f"({reason}). Use the flags that made it, or another --output_dir."
+            f"Checkpoint {str(folder)!r} must hold the weights of the network that the flags describe. Received: other "
+            f"weights ({reason}). Use the flags of its run, or another --output_dir."
         ) from None

@@ -1,4 +1,4 @@
-"""A run that is trained for more epochs than it was planned for."""
+"""Extension of a run to more epochs."""
 
 import json
 import os
@@ -14,7 +14,7 @@ EXTENSIONS = "extensions.json"
 
 
 def is_extension(directory: pathlib.Path, configuration: TrainingConfiguration) -> bool:
-    """Returns whether a configuration asks for more epochs than the run that a directory holds, and for nothing else.
+    """Returns whether a configuration extends the run in a directory: more epochs, and no other change.
 
     Raises:
         UserError: if the run's flagfile cannot be read.
@@ -25,12 +25,12 @@ def is_extension(directory: pathlib.Path, configuration: TrainingConfiguration) 
 
 
 def begin_extension(directory: pathlib.Path, configuration: TrainingConfiguration, step: int) -> None:
-    """Keeps the results of the shorter run, and records and prints how the schedule changes.
+    """Renames the results of the shorter run, and records and prints how the schedule changes.
 
     Args:
         directory: the run directory.
-        configuration: that of the longer run.
-        step: the step from which it goes on.
+        configuration: the configuration of the longer run.
+        step: the step from which it resumes.
 
     Raises:
         UserError: if there is no checkpoint to start from.
@@ -59,7 +59,7 @@ def begin_extension(directory: pathlib.Path, configuration: TrainingConfiguratio
 
 
 def read_extensions(directory: pathlib.Path) -> list[dict[str, Any]]:
-    """Reads how a run was extended: a list of the steps, and of epochs and schedules before and after.
+    """Reads the extensions of a run, a list of dicts: the step, and epochs and schedules before and after.
 
     Raises:
         UserError: if the record cannot be read.

@@ -1,4 +1,4 @@
-"""What can go wrong in a training step, each as an error that the user can fix."""
+"""Failures of a training step, reported as errors that the user can fix."""
 
 import contextlib
 import math
@@ -22,21 +22,21 @@ def _diverged(names: Sequence[str], epoch: int, step: int, learning_rate: float)
 def _too_large(run: Run) -> UserError:
     configuration, replicas = run.configuration, run.strategy.num_replicas_in_sync
     return UserError(
-        f"A batch must fit into the memory of the devices. Received: --ways={configuration.ways} × --shots="
+        f"A batch must fit into device memory. Received: --ways={configuration.ways} × --shots="
         f"{configuration.shots} images of {'×'.join(map(str, run.splits['train'].images.shape[1:3]))} pixels on "
         f"{replicas} of them. Lower one of these, narrow --filters, or try --precision=mixed_bfloat16 or more devices."
     )
 
 
 def check_finite(run: Run, epoch: int, step: int) -> None:
-    """Raises UserError if a step so far had a loss or gradients that were not finite."""
+    """Raises UserError if any step so far had a loss or gradients that were not finite."""
     broken = run.training_step.broken()
     if broken is not None:
         raise _diverged(broken.terms, epoch, step - broken.steps_ago, broken.learning_rate)
 
 
 def check_weights(run: Run, epoch: int, step: int) -> None:
-    """Raises UserError if a weight is not finite, so that no checkpoint is saved that would only diverge again."""
+    """Raises UserError if a weight is not finite, so that no useless checkpoint is saved."""
     weights = run.parts.trainable_weights
     size = tf.add_n([tf.reduce_sum(tf.abs(tf.cast(weight, tf.float32))) for weight in weights])
     if not math.isfinite(size):
@@ -45,11 +45,11 @@ def check_weights(run: Run, epoch: int, step: int) -> None:
 
 @contextlib.contextmanager
 def as_user_errors(run: Run, epoch: int, step: int) -> Iterator[None]:
-    """Turns what TensorFlow raises in the step after `step` into errors that the user can fix."""
+    """Turns the errors of TensorFlow in the step after `step` into errors that the user can fix."""
     try:
         yield
     except tf.errors.InvalidArgumentError as error:
-        # How the eigenvalue decomposition answers weights that an update has just taken beyond float32.
+        # The eigenvalue decomposition raises this after an update has taken weights beyond the range of float32.
         if "ecomposition" not in str(error):
             raise
         check_finite(run, epoch, step)

@@ -1,4 +1,4 @@
-"""The end of a run: its best weights are exported and tested."""
+"""The end of a run: exports and tests its best weights."""
 
 from typing import Any
 
@@ -17,14 +17,14 @@ from dsl_tf.training.validation import few_shot_arguments
 
 
 def finish(run: Run, exported: construction.Parts) -> dict[str, Any]:
-    """Exports the weights with the best mean over the numbers of shots, and tests each number with its own best ones.
+    """Exports the weights with the best mean validation accuracy, and tests each number of shots with its best weights.
 
     Args:
-        run: a `Run` that was trained to its end.
+        run: a `Run` after its last epoch.
         exported: the `Parts` to export.
 
     Returns:
-        The accuracies, the scores of Table 1, the loss and the best steps.
+        A dict of accuracies, the scores of Table 1, the loss and the best steps.
     """
     accuracies: dict[int, list[dict[str, Any]]] = {}
     scores: dict[str, Any] = {}
@@ -67,7 +67,7 @@ def _features(run: Run, split: Split, is_exported: bool) -> np.ndarray:
 
 
 def _test(run: Run, shots: tuple[int, ...], mean: np.ndarray, is_exported: bool) -> dict[int, list[dict[str, Any]]]:
-    """Returns the accuracies of the test classes by the present weights, by the number of shots."""
+    """Returns the test accuracies of the current weights by number of shots."""
     if not shots:
         return {}
     configuration, split = run.configuration, run.splits["test"]
@@ -91,7 +91,7 @@ def _test(run: Run, shots: tuple[int, ...], mean: np.ndarray, is_exported: bool)
 
 
 def _scores(run: Run) -> dict[str, Any]:
-    """Returns the scores of Table 1 on the test classes by the exported weights, if there is a classifier."""
+    """Returns the scores of Table 1 of the exported weights on the test classes, if there is a classifier."""
     if run.parts.classifier is None:
         return {}
     split = run.splits["test"]
@@ -101,7 +101,7 @@ def _scores(run: Run) -> dict[str, Any]:
 
 
 def _best(run: Run) -> dict[str, Any] | None:
-    """Returns which steps validated best: the exported one, and the one that was tested for each number of shots."""
+    """Returns the steps with the best validation: the exported one, and the tested one per number of shots."""
     step, accuracy = run.checkpoints.best()
     if not step:
         return None

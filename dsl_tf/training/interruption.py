@@ -1,4 +1,4 @@
-"""Signals that ask a run to end: a scheduler's before it kills, and Ctrl-C."""
+"""Signals that ask a run to end: those of a scheduler before it kills the process, and Ctrl-C."""
 
 import contextlib
 import os
@@ -9,20 +9,20 @@ from collections.abc import Iterator
 from types import FrameType, TracebackType
 from typing import Any, NoReturn, Self
 
-# SLURM sends SIGUSR1 ahead of a time limit if asked to; SIGTERM comes from all schedulers and from `kill`.
+# SLURM can send SIGUSR1 before a time limit. All schedulers, and `kill`, send SIGTERM.
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 
 
 class Interruption:
-    """While entered, signals end the process at once, except within `postponed()`, where the work is saved first.
+    """Handles signals: they end the process at once or, within `postponed()`, after the work is saved.
 
-    SIGTERM and SIGUSR1 end it as `SystemExit`, with code 128 + the signal's number, SIGINT (Ctrl-C) as
-    `KeyboardInterrupt`. Within `postponed()`, `received` says that the work shall be saved, and `end_if_received()`
-    ends the process then; a second Ctrl-C ends it at once. If a thread other than the main one enters, which Python
-    gives no signals to, they do what they did before.
+    SIGTERM and SIGUSR1 raise `SystemExit` with code 128 + the signal's number, SIGINT (Ctrl-C) raises
+    `KeyboardInterrupt`. Within `postponed()`, a signal only sets `received`; the caller saves its work and calls
+    `end_if_received()`, which raises. A second Ctrl-C ends the process at once. Python delivers signals to the main
+    thread only, so in any other thread the handlers are not changed.
 
     Attributes:
-        received: the number of the signal, or None.
+        received: the number of the received signal, or None.
     """
 
     def __init__(self) -> None:
@@ -33,7 +33,7 @@ class Interruption:
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
             for number in _SIGNALS:
-                # Shells make what they start in the background ignore Ctrl-C.
+                # Shells make background processes ignore Ctrl-C. That stays so.
                 if number != signal.SIGINT or signal.getsignal(number) != signal.SIG_IGN:
                     self._before[number] = signal.signal(number, self._receive)
         return self
@@ -42,7 +42,7 @@ class Interruption:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         for number, handler in self._before.items():
-            # None is a handler that was not set from Python, and that Python cannot set again.
+            # None stands for a handler that was not installed from Python, and which Python cannot restore.
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
         if self.received is not None and kind is SystemExit:
             name = signal.Signals(self.received).name
@@ -53,13 +53,13 @@ class Interruption:
         if first:
             self.received = number
         if not self._postponed:
-            # A second signal, but for Ctrl-C, shall not break into the end that the first one began.
+            # A second signal, except Ctrl-C, must not interrupt the saving that the first one started.
             if first or number == signal.SIGINT:
                 self.end_if_received()
         elif number == signal.SIGINT:
             if not first:
                 raise KeyboardInterrupt
-            # Not print, which may be what the signal has interrupted.
+            # Not print, because the signal may have interrupted a call of print.
             os.write(2, b"\nInterrupted: saving after this step. Press Ctrl-C again to stop at once.\n")
 
     def end_if_received(self) -> None:
@@ -70,14 +70,14 @@ class Interruption:
             raise SystemExit(128 + self.received)
 
     def end(self) -> NoReturn:
-        """Raises as `end_if_received`; as for SIGTERM if it was another worker that received the signal."""
+        """Raises like `end_if_received`; if another worker received the signal, as for SIGTERM."""
         self.received = self.received or signal.SIGTERM
         self.end_if_received()
         raise AssertionError
 
     @contextlib.contextmanager
     def postponed(self) -> Iterator[None]:
-        """Lets what must be whole come to its end."""
+        """Postpones signals until the end of the block, for work that must not be interrupted."""
         self._postponed = True
         try:
             yield
@@ -87,7 +87,7 @@ class Interruption:
 
     @contextlib.contextmanager
     def at_once(self) -> Iterator[None]:
-        """Within `postponed()`, for what takes long and can be done again."""
+        """Lets signals end the process at once within `postponed()`, for long work that can be repeated."""
         self._postponed = False
         try:
             self.end_if_received()

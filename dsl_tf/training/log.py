@@ -1,4 +1,4 @@
-"""What a run says while it trains: a line per epoch, metrics.jsonl and TensorBoard."""
+"""The log of a run: a line per epoch on the screen, metrics.jsonl and TensorBoard."""
 
 import contextlib
 import sys
@@ -15,25 +15,25 @@ from dsl_tf.training.optimizer import current_learning_rate
 from dsl_tf.training.run import Run
 from dsl_tf.training.validation import accuracy_name
 
-# Seconds between two looks at the running means, because each makes Python wait for the device.
+# Seconds between two reads of the running means, because each read waits for the device.
 _LOOK_SECONDS = 0.5
-# Seconds between two lines if there is no terminal on which a line can change.
+# Seconds between two lines if the output is not a terminal, on which a line can be updated.
 _LINE_SECONDS = 55.0
 
 
 def duration(seconds: float) -> str:
-    """Returns a duration to read, such as `"12 min"`."""
+    """Formats a duration, such as `"12 min"`."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 class TrainingLog:
-    """Shows and writes what a run measures; of several workers the first one's alone.
+    """Shows and writes what a run measures, in the first of several workers only.
 
     Args:
         run: the `Run`.
-        kept_step: the last step whose lines in metrics.jsonl are kept; a resumed run writes the others again.
+        kept_step: the last step whose lines in metrics.jsonl are kept; a resumed run writes later ones again.
     """
 
     def __init__(self, run: Run, kept_step: int) -> None:
@@ -56,7 +56,7 @@ class TrainingLog:
         if self._width:
             print(flush=True)
         if self._writer is not None:
-            # What ended the run may be a disk that is full.
+            # A full disk may be the reason why the run ends.
             with contextlib.suppress(Exception) if kind else contextlib.nullcontext():
                 self._writer.close()
 
@@ -65,7 +65,7 @@ class TrainingLog:
         self._epoch, self._epoch_started, self._epoch_first_step = epoch, time.monotonic(), step
 
     def look(self, step: int) -> None:
-        """Finds values that are not finite, and shows how far the run is, at most twice a second."""
+        """Checks for values that are not finite and shows the progress, at most twice a second."""
         now = time.monotonic()
         if self._writer is None or now - self._looked <= _LOOK_SECONDS:
             return
@@ -76,7 +76,7 @@ class TrainingLog:
             self._print(f"step {done}/{self._run.epoch_steps}, " + self._text(self.means(step), step))
 
     def means(self, step: int) -> dict[str, float]:
-        """Returns the means since the last reset, checked, with images per second and learning rate."""
+        """Returns the checked means since the last reset, with images per second and learning rate."""
         check_finite(self._run, self._epoch, step)
         means = self._run.training_step.means()
         if step > self._epoch_first_step:
@@ -118,7 +118,7 @@ class TrainingLog:
     def _print(self, text: str, end: str = "") -> None:
         line = f"Epoch {self._epoch}/{self._run.configuration.epochs}: {text}"
         if sys.stdout.isatty():
-            # Spaces cover what is longer of the line before.
+            # Spaces erase the rest of a longer previous line.
             print(f"\r{line:<{self._width}}", end=end, flush=True)
             self._width = 0 if end else len(line)
         else:

@@ -16,18 +16,18 @@ from dsl_tf.training.workers import Signals
 
 
 def run_epochs(run: Run) -> None:
-    """Trains from where the checkpoints stand to the last epoch, or until a signal asks for the end.
+    """Trains from the restored step to the last epoch, or until a signal is received.
 
-    The weights that validate best are saved beside the last ones; without a validation split they are the last.
+    The best weights by validation are saved beside the last ones; without a validation split, only the last ones.
 
     Args:
         run: the `Run`, whose `Interruption` is postponed.
 
     Raises:
-        SystemExit, KeyboardInterrupt: if any worker received a signal; the state is saved.
+        SystemExit, KeyboardInterrupt: if any worker received a signal, after the state is saved.
     """
     step = int(run.checkpoints.step)
-    # Means that are not reset at the end of an epoch: the run was interrupted while it validated.
+    # The means of the epoch were not reset: the run was interrupted during validation.
     unvalidated = step > 0 and step % run.epoch_steps == 0 and float(run.training_step.steps.numpy()) > 0
     if step >= run.last_step and not unvalidated:
         return
@@ -72,7 +72,7 @@ class _Saving:
         self._saved = time.monotonic()
 
     def save(self, epoch: int) -> None:
-        """Saves a checkpoint, but none that would only diverge again."""
+        """Saves a checkpoint if all weights are finite."""
         step = int(self._run.checkpoints.step)
         check_finite(self._run, epoch, step)
         check_weights(self._run, epoch, step)
@@ -94,7 +94,7 @@ def _train_epoch(
     log: TrainingLog,
     callbacks: Callbacks,
 ) -> int:
-    """Does the steps of an epoch that are left, and returns the number of its last step."""
+    """Trains the remaining steps of an epoch, and returns the number of its last step."""
     log_every = run.configuration.log_every or run.epoch_steps
     log.begin_epoch(epoch, step)
     callbacks.begin_epoch(epoch)
@@ -119,7 +119,7 @@ def _train_epoch(
 
 
 def _take_step(run: Run, epoch: int, step: int, batches: Iterator[Any], signals: Signals) -> None:
-    # Of the spectral sum alone.
+    # Only the spectral sum has it.
     interval = getattr(run.parts.loss, "interval", 1)
     with as_user_errors(run, epoch, step):
         with reading(run.splits["train"].images):
@@ -133,11 +133,11 @@ def _take_step(run: Run, epoch: int, step: int, batches: Iterator[Any], signals:
 
 
 def _end_epoch(run: Run, epoch: int, step: int, saving: _Saving, log: TrainingLog, callbacks: Callbacks) -> None:
-    """Validates if it is time, logs the epoch and saves where the run stands."""
+    """Validates if it is due, logs the epoch and saves the state of the run."""
     values = log.means(step)
     scores = {}
     if validation_due(run, epoch):
-        # Validation may take longer than a scheduler waits between SIGTERM and SIGKILL.
+        # Validation may take longer than the time that a scheduler waits between SIGTERM and SIGKILL.
         saving.save(epoch)
         with run.interruption.at_once(), run.strategy.scope():
             values.update(validate(run.configuration, run.parts, run.splits["val"]))

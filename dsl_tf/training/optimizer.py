@@ -1,4 +1,4 @@
-"""Stochastic gradient descent as the reference recipes of the paper run it."""
+"""Stochastic gradient descent as in the paper's reference implementations."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,8 +11,8 @@ import tensorflow as tf
 class CoupledDecaySGD(keras.optimizers.SGD):
     """SGD with momentum whose weight decay is part of the gradient.
 
-    Per weight w with gradient g: v ← momentum·v + g + decay·w, then w ← w − rate·v. Keras's own `weight_decay` shrinks
-    w past the momentum, and its momentum keeps the old rate for some steps after a drop; the recipes do neither.
+    Per weight w with gradient g: v ← momentum·v + g + decay·w, then w ← w − rate·v. Keras's `weight_decay`
+    bypasses the momentum, and its momentum keeps the old rate for some steps after a drop; the references do neither.
 
     Args:
         learning_rate: a float or a schedule.
@@ -39,7 +39,7 @@ class CoupledDecaySGD(keras.optimizers.SGD):
         if not self.momentum:
             variable.assign_sub(learning_rate * gradient)
             return
-        # One operation reads and writes a weight and its velocity less often than their sums and products would.
+        # One fused operation reads and writes a weight and its velocity less often than separate operations.
         tf.raw_ops.ResourceApplyMomentum(
             var=variable.handle,
             accum=self.momentums[self._get_variable_index(variable)].value.handle,
@@ -59,7 +59,7 @@ class WarmupStepDecay(keras.optimizers.schedules.LearningRateSchedule):
 
     Args:
         peak: the learning rate after the warm-up.
-        warmup_steps: steps of the warm-up; step s of it has (s + 1)/warmup_steps of the peak.
+        warmup_steps: steps of the warm-up; its step s has the rate peak·(s + 1)/warmup_steps.
         decay_steps: the steps at which the rate is multiplied by `decay_rate`.
         decay_rate: the factor.
     """

@@ -1,4 +1,4 @@
-"""What a training run consists of, for the modules that work on it."""
+"""The parts of a training run, shared by the modules that work on it."""
 
 import dataclasses
 import pathlib
@@ -24,7 +24,7 @@ class Run:
     Args:
         configuration: its `TrainingConfiguration`.
         directory: the run directory.
-        splits: a dict of `Split`s, with `"train"` and perhaps `"val"` and `"test"`.
+        splits: a dict of `Split`s: `"train"`, and optionally `"val"` and `"test"`.
         flip: whether to mirror images at random.
         parts: the `Parts` to train.
         training_step: their `TrainingStep`.
@@ -50,7 +50,7 @@ class Run:
 
     @property
     def is_chief(self) -> bool:
-        """Whether this process is the one that writes."""
+        """Whether this process is the chief, which writes files and prints."""
         return distribution.is_chief(self.strategy)
 
     @property

@@ -13,7 +13,7 @@ from dsl_tf.losses import MetricLoss, SumLoss
 from dsl_tf.losses.replicas import sum_over_replicas
 from dsl_tf.training.construction import Parts
 
-# From 2^15 it takes 29 steps in a row that float16 cannot hold to get below; a working run has one in 2,000.
+# The scale starts at 2^15. Only 29 overflowing steps in a row get below this; a healthy run has one in 2,000.
 _SMALLEST_LOSS_SCALE = 2.0**-13
 
 
@@ -21,10 +21,10 @@ class BrokenStep(NamedTuple):
     """The first step whose loss or gradients were not finite.
 
     Args:
-        steps_ago: how many steps were done after it.
+        steps_ago: the number of steps after it.
         learning_rate: its learning rate.
-        terms: the names of the loss terms that were not finite; or else `loss`, where it was a regulariser of the
-            backbone; or else `gradients`.
+        terms: the names of the loss terms that were not finite; `loss` if only a regulariser of the backbone was not;
+            `gradients` if the loss was finite.
     """
 
     steps_ago: int
@@ -42,20 +42,20 @@ def _each(gradients: Sequence[tf.Tensor | None], function: Callable[[tf.Tensor],
 
 
 class TrainingStep:
-    """Updates the weights on a batch, and averages its loss terms and accuracy on the device.
+    """Updates the weights on a batch, and averages loss terms and accuracy on the device.
 
-    A loss or gradients that are not finite are recorded there too, and do not reach the weights. In float16, gradients
-    that are not finite only lower the optimizer's loss scale, unless that does not end.
+    A loss or gradients that are not finite are recorded and do not reach the weights. In float16, such
+    gradients only lower the optimizer's loss scale, unless this happens too often in a row.
 
     Args:
         parts: the `Parts` of the run.
-        jit_compile: whether XLA compiles the backbone. Losses and optimizer stay outside: XLA's float64 eigenvalues,
-            which the spectral sum rests on, have the precision of float32.
-        strategy: the `tf.distribute.Strategy` that they were built under; None for the current one.
+        jit_compile: whether XLA compiles the backbone. Losses and optimizer are not compiled: under XLA, the float64
+            eigenvalues of the spectral sum have only float32 precision.
+        strategy: the `tf.distribute.Strategy` under which the parts were built; None for the current one.
 
     Attributes:
         strategy: the strategy.
-        names: what is measured.
+        names: the names of the measured values.
         sums: a variable `[len(names)]`, the sums since the last reset.
         steps: a variable, the number of steps since the last reset.
     """
@@ -64,7 +64,7 @@ class TrainingStep:
         self._parts = parts
         self._backbone = tf.function(parts.backbone, jit_compile=True) if jit_compile else parts.backbone
         self.strategy = tf.distribute.get_strategy() if strategy is None else strategy
-        # Known before the step is traced: within a replica the strategy does not tell it.
+        # Computed before the step is traced, because it is not available within a replica. It is cached.
         distribution.local_replicas(self.strategy)
         self.names = ["loss"]
         # The terms of other losses are known only once they are computed: their sum alone is measured.
@@ -74,7 +74,7 @@ class TrainingStep:
             self.names += ["accuracy"]
         elif isinstance(parts.loss, MetricLoss):
             self.names += ["metric_loss"]
-        # In the order in which one makes the next not finite.
+        # In this order: if one is not finite, neither are the next ones.
         self._checked = [name for name in self.names if name.endswith("_loss")] + ["loss", "gradients"]
         with self.strategy.scope():
             self.sums = tf.Variable(tf.zeros(len(self.names)), trainable=False)
@@ -91,7 +91,7 @@ class TrainingStep:
             images: uint8 `[n, height, width, 3]`, this process's part of the batch.
             labels: integers `[n]`.
             batch_size: the number of images in all processes; None for n.
-            flag: an integer that processes tell each other.
+            flag: an integer to sum over all replicas.
 
         Returns:
             The sum of the flags of all replicas, an int32 scalar.
@@ -101,20 +101,20 @@ class TrainingStep:
         return self.strategy.experimental_local_results(flags)[0]
 
     def _train(self, images: tf.Tensor, labels: tf.Tensor, count: Any, flag: Any) -> Any:
-        """What each replica does: its terms, losses and gradients are shares that add up to those of the batch."""
+        """Computes one replica's share of terms, loss and gradients; the shares add up to those of the batch."""
         parts, replicas = self._parts, self.strategy.num_replicas_in_sync
         images, labels = distribution.replica_rows(self.strategy, [images, labels], count)
         with tf.GradientTape() as tape:
             features = self._backbone(normalize(images), training=True)
             terms = parts.loss.reduced_terms(labels, features)
-            # The last ones are the regularisers that a user's own backbone may have.
+            # The last ones are regularisers, which a user's backbone may have.
             regularisers = [tf.cast(term, tf.float32) / replicas for term in parts.backbone.losses]
             loss = tf.add_n([*terms.values(), *regularisers])
             scaled_loss = parts.optimizer.scale_loss(loss)
         values = {"loss": loss, **{f"{name}_loss": term for name, term in terms.items()}}
         if "accuracy" in self.names:
             predicted = tf.argmax(parts.loss.logits(features), axis=1)
-            # In 64 bits: GPUs compare smaller integers on the host.
+            # int64, because GPUs compare smaller integers on the host.
             right = tf.reduce_sum(tf.cast(predicted == tf.cast(labels, predicted.dtype), tf.float32))
             values["accuracy"] = right / tf.cast(count, tf.float32)
         weights = parts.trainable_weights
@@ -126,10 +126,10 @@ class TrainingStep:
             *totals, broken, flag = tf.unstack(sum_over_replicas(tf.stack([*numbers, tf.cast(flag, tf.float32)])))
             values, flag = dict(zip(self.names, totals, strict=True)), tf.cast(flag, tf.int32)
             gradients = self._without_broken(values, gradients, broken == 0)
-        # What is logged must be read off the weights before their update.
+        # The logged values must be computed from the weights before the update.
         with tf.control_dependencies(list(values.values())):
             parts.optimizer.apply(gradients, weights)
-        # Summed where they are computed: reading them every step would make the device wait for Python.
+        # Summed on the device: reading them in every step would make the device wait for Python.
         self.sums.assign_add(tf.stack([values[name] for name in self.names]))
         self.steps.assign_add(1.0)
         return flag
@@ -140,12 +140,12 @@ class TrainingStep:
         gradients: Sequence[tf.Tensor | None],
         finite_everywhere: tf.Tensor | None = None,
     ) -> Sequence[tf.Tensor | None]:
-        """Records values or gradients that are not finite, and returns gradients of which none reach the weights then.
+        """Records values or gradients that are not finite, and in this case returns gradients without effect.
 
         Args:
-            values: what is measured, of all replicas.
-            gradients: this replica's.
-            finite_everywhere: whether those of all replicas are finite; None for one replica.
+            values: the measured values of all replicas.
+            gradients: the gradients of this replica.
+            finite_everywhere: whether the gradients of all replicas are finite; None if there is one replica.
         """
         optimizer = self._parts.optimizer
         scaled = isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
@@ -159,12 +159,12 @@ class TrainingStep:
         broken = tf.concat([[self.steps + 1, rate], 1 - tf.cast(tf.stack(finite), tf.float32)], 0)
         self._broken.assign(tf.where(whole | (self._broken[0] > 0), self._broken, broken))
         if not scaled:
-            # Not `tf.cond`, which a GPU would have to wait for, and which `tf.distribute` does not allow around an
+            # Not `tf.cond`, which would make a GPU wait, and which `tf.distribute` does not allow around an
             # update.
             return _each(gradients, lambda gradient: tf.math.multiply_no_nan(gradient, tf.cast(whole, gradient.dtype)))
         if finite_everywhere is None:
             return gradients
-        # Loss scaling looks at the gradients of one replica, and shall skip the same step in all.
+        # Loss scaling checks the gradients of one replica only, and all replicas must skip the same steps.
         return _each(gradients, lambda gradient: tf.where(finite_everywhere, gradient, tf.cast(np.nan, gradient.dtype)))
 
     def broken(self) -> BrokenStep | None:
@@ -181,6 +181,6 @@ class TrainingStep:
         return dict(zip(self.names, (self.sums / tf.maximum(self.steps, 1.0)).numpy().tolist(), strict=True))
 
     def reset(self) -> None:
-        """Starts new means."""
+        """Resets the means."""
         self.sums.assign(tf.zeros_like(self.sums))
         self.steps.assign(0.0)

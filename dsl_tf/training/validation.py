@@ -17,13 +17,13 @@ def few_shot_arguments(configuration: TrainingConfiguration) -> dict[str, Any]:
     return {
         "ways": configuration.test_ways,
         "queries": configuration.test_queries,
-        # Whatever the run's seed: all runs answer the same episodes, and their differences can be paired.
+        # Independent of the run's seed: all runs classify the same episodes, so that differences can be paired.
         "seed": 0,
     }
 
 
 def validation_due(run: Run, epoch: int) -> bool:
-    """Returns whether an epoch ends with a validation; the last one does if there are validation classes."""
+    """Returns whether an epoch ends with a validation. The last one does if there are validation classes."""
     configuration = run.configuration
     every = configuration.validate_every or max(1, configuration.epochs // 10)
     return "val" in run.splits and (epoch % every == 0 or epoch == configuration.epochs)
@@ -35,7 +35,7 @@ def accuracy_name(shots: int) -> str:
 
 
 def validate(configuration: TrainingConfiguration, parts: Parts, split: Split) -> dict[str, float]:
-    """Returns few-shot accuracies and Table 1's scores of the validation classes, by the name they are logged under."""
+    """Returns few-shot accuracies and the scores of Table 1 on the validation classes, by their names in the log."""
     features = extract_features(parts.backbone, split.images)
     results = evaluation.few_shot_accuracies(
         features,

@@ -1,4 +1,4 @@
-"""What several workers agree on: that they run the same command, and when to end."""
+"""Agreement between workers: that they run the same command, and when to end."""
 
 import collections
 import dataclasses
@@ -15,16 +15,16 @@ from dsl_tf.errors import UserError
 from dsl_tf.runs.configuration import TrainingConfiguration
 from dsl_tf.training.interruption import Interruption
 
-# Steps after which workers look at the signals of a step: to read what the last one returned would wait for the device.
+# Workers read the signals of a step this many steps later: reading those of the last step would wait for the device.
 _STEPS_TO_AGREE = 2
 _DIGEST_BYTES = 64
-# Each value is cut off, so that all flags fit.
+# Values are truncated, so that all flags fit.
 _TEXT_BYTES = 16_384
 _VALUE_CHARACTERS = 100
 
 
 def check_same_command(strategy: tf.distribute.Strategy, configuration: TrainingConfiguration) -> None:
-    """Finds workers with other flags, another version or other sources, once all have come here.
+    """Checks that all workers have the same flags, version and sources. Waits until all workers call it.
 
     All flags are compared except paths, which may differ between machines.
 
@@ -38,10 +38,10 @@ def check_same_command(strategy: tf.distribute.Strategy, configuration: Training
     digests = distribution.gather_bytes(strategy, hashlib.sha256(text).hexdigest().encode(), _DIGEST_BYTES)
     if len(set(digests)) == 1:
         return
-    # Of the same size in all workers, whatever they hold.
+    # Padded to the same size in all workers.
     texts = [json.loads(found) for found in distribution.gather_bytes(strategy, text, _TEXT_BYTES)]
     difference = _difference(texts)
-    # A worker that ends before all have read would look to the others as if it had died.
+    # To the others, a worker that ends before they have read would look like a dead one.
     distribution.barrier(strategy)
     raise UserError(
         f"All workers must run the same command with the same version of dsl_tf. Received: {difference}. "
@@ -59,7 +59,7 @@ def _facts(configuration: TrainingConfiguration) -> dict[str, str]:
 
 
 def _difference(texts: list[dict[str, str]]) -> str:
-    """Names the first fact that differs, with both values; other versions may know other flags."""
+    """Names the first flag or version that differs, with both values. Other versions may have other flags."""
     first = texts[0]
     for number, other in enumerate(texts[1:], start=1):
         for name in [*first, *other]:
@@ -81,7 +81,7 @@ def sources_digest() -> str:
 
 
 class Signals:
-    """The signals that any worker has received; all workers learn of them at the same step.
+    """The signals that any worker has received. All workers see them at the same step.
 
     Args:
         interruption: this worker's `Interruption`.
@@ -101,17 +101,17 @@ class Signals:
         return tf.constant(self._interruption.received is not None, tf.int32)
 
     def add(self, total: tf.Tensor) -> None:
-        """Takes the sum over all workers that a step returned."""
+        """Adds the sum over all workers that a step returned."""
         self._totals.append(total)
 
     def received(self, delay: bool) -> bool:
-        """Returns whether a signal was received; in all workers the same, with `delay` some steps later."""
+        """Returns whether any worker received a signal, the same in all workers; with `delay`, some steps later."""
         if not self.shared:
             return self._interruption.received is not None
         kept = _STEPS_TO_AGREE if delay else 0
         return sum(int(self._totals.popleft()) for _ in range(len(self._totals) - kept)) > 0
 
     def end(self) -> None:
-        """Ends the run once the chief has saved it: none of the others may go before."""
+        """Ends the run after the chief has saved it; no other worker may end earlier."""
         distribution.barrier(self._strategy)
         self._interruption.end()

@@ -137,7 +137,7 @@ def test_best_weights_that_are_gone_at_the_end_leave_the_last_ones(saved, caplog
     parts, checkpoints = restored(saved)
     shutil.rmtree(saved / "best_checkpoint")
     checkpoints.restore_best()
-    assert "it is not there" in caplog.text
+    assert "it does not exist" in caplog.text
     assert bias(parts) == 5 and checkpoints.best() == (0, -1)
 
 
