@@ -1,4 +1,4 @@
-"""Results as people read them."""
+"""Tables, figures and reports of results."""
 
 import dsl_tf.quiet_tensorflow  # noqa: F401  (before anything imports TensorFlow)
 from dsl_tf.report.figure import draw_accuracies

@@ -15,7 +15,7 @@ from dsl_tf.report.wording import measure_text, with_error
 from dsl_tf.runs.configuration import TrainingConfiguration
 from dsl_tf.runs.titles import loss_title
 
-# Table 4 has both shots of the rows that Table 3 has too.
+# Table 4 contains the rows of Table 3, for both numbers of shots.
 _ORDER = (4, 6, 3, 5)
 
 
@@ -26,7 +26,7 @@ class _Point:
 
 
 def _in_blocks(blocks: Sequence[Block]) -> dict[tuple[str, int, str, str], dict[str, _Point]]:
-    """Gathers what was measured beside published numbers, each training once.
+    """Collects the measured accuracies that have a published counterpart, each training once.
 
     Returns:
         `{(data title, shots, classifier, feature transform): {loss title: _Point}}`.
@@ -68,7 +68,7 @@ def _in_words(points: dict[str, _Point]) -> str:
 
 def _loss_panel(title: str, points: dict[str, _Point]) -> Panel:
     names = [wrapped(name) for name in points]
-    # A place for each line of a name, so that long ones do not lie on each other.
+    # A place per line of a name, so that long names do not overlap.
     places, top = [], 0.0
     for name in names:
         height = max(1.0, 0.62 * (name.count("\n") + 1))
@@ -81,7 +81,7 @@ def _loss_panel(title: str, points: dict[str, _Point]) -> Panel:
             color, found = colors[color_of(point.configuration)], point.measurement
             axes.errorbar(found.mean or 0.0, place, xerr=found.error, fmt="o", color=color, markersize=5, capsize=3)
             if found.published is not None:
-                # Below, where it hides nothing of the error bar.
+                # Below the error bar, which it would hide otherwise.
                 axes.plot(found.published, place + 0.3, "D", color=color, markerfacecolor="none", markersize=4)
             axes.annotate(
                 f"{found.mean:.1f}",
@@ -103,11 +103,11 @@ def _loss_panel(title: str, points: dict[str, _Point]) -> Panel:
 
 
 def loss_panels(comparison: Comparison) -> list[Panel]:
-    """Draws the accuracies by loss with their error bars, published ones as hollow marks: a panel per measure."""
+    """Draws the accuracies by loss with error bars, published ones as hollow marks: a panel per measure."""
     panels = [_loss_panel(_title(data, points), points) for (data, *_), points in _in_blocks(comparison.blocks).items()]
     for table in comparison.own_tables:
         for index, (_, kind) in enumerate(table.columns):
-            # As in the paper's tables; more are in the table.
+            # The number of decimals in the paper. The table has more.
             if table.classifier is None or kind not in FEATURE_TRANSFORMS[table.classifier]:
                 continue
             own = {
@@ -150,7 +150,7 @@ def power_panels(blocks: Sequence[Block]) -> list[Panel]:
         blocks: the paper's tables.
 
     Returns:
-        A panel for each data set, measure, metric loss and setting.
+        A panel per data set, measure, metric loss and setting.
     """
     panels = []
     for (data, *_), entries in _in_blocks([block for block in blocks if block.table == 6]).items():
@@ -158,7 +158,7 @@ def power_panels(blocks: Sequence[Block]) -> list[Panel]:
             spectral: dict[str, dict[str, _Point]] = collections.defaultdict(dict)
             for name, point in sorted(entries.items(), key=lambda item: item[1].configuration.power):
                 if color_of(point.configuration) == "spectral" and point.configuration.metric_loss == metric:
-                    # Other settings are another curve.
+                    # Each combination of settings has a separate curve.
                     before, _, after = name.partition(" p=")
                     spectral[before + after.partition(" ")[2]][name] = point
             lines = {

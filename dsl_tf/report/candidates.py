@@ -10,14 +10,14 @@ from dsl_tf.report.runs import Run
 from dsl_tf.runs.configuration import TrainingConfiguration
 from dsl_tf.runs.titles import loss_key, settings, titles
 
-# The paper's, preferred if a run was evaluated with several.
+# The protocol of the paper, preferred if a run was evaluated with several.
 _QUERIES = 15
 
 
 def data_key(run: Run) -> str:
-    """Returns what two runs on the same data share: the value of `--dataset`, with the folder for `folder`."""
+    """Returns a key of the data of a run: the value of `--dataset`, with the folder for `folder`."""
     if run.results and run.results.get("source") == "arrays":
-        # Whatever its --dataset says: Python passed other data.
+        # Python passed other data, so --dataset has no meaning.
         return "arrays"
     assert run.configuration
     if run.configuration.dataset == "folder":
@@ -34,7 +34,7 @@ def test_entries(run: Run, classifier: str) -> list[dict[str, Any]]:
 def choose_entry(
     entries: Iterable[dict[str, Any]], feature_transform: str, ways: int, shots: int
 ) -> dict[str, Any] | None:
-    """Returns the accuracy that follows the paper's protocol most: 15 queries first, then most episodes, then last."""
+    """Returns the accuracy closest to the paper's protocol: 15 queries first, then most episodes, then the last."""
     found = [
         entry
         for entry in entries
@@ -46,17 +46,17 @@ def choose_entry(
 
 @dataclasses.dataclass(frozen=True)
 class Measurement:
-    """An accuracy, averaged over seeds, beside the published one; all in percent.
+    """An accuracy averaged over seeds, and the published one, in percent.
 
     Args:
         classifier: the few-shot classifier.
-        feature_transform: what it was measured on.
+        feature_transform: the feature transform.
         ways: N of the few-shot task.
         shots: K of the few-shot task.
-        values: the seeds' accuracies; empty if it was not measured.
-        episodes_half_width: the 95% confidence half-width of the first seed's; None if it was not measured.
-        published: the paper's, or None.
-        protocols: queries and episodes of the seeds, pairs.
+        values: the accuracy of each seed; empty if it was not measured.
+        episodes_half_width: the 95% confidence half-width of the first seed; None if it was not measured.
+        published: the accuracy in the paper, or None.
+        protocols: pairs of queries and episodes of the seeds.
     """
 
     classifier: str
@@ -85,7 +85,7 @@ class Measurement:
 
     @property
     def error(self) -> float | None:
-        """What stands after ±: the spread of several seeds, or the half-width of one."""
+        """The number after ±: the standard deviation over seeds, or the half-width of a single seed."""
         return self.half_width if self.spread is None else self.spread
 
     @property
@@ -96,11 +96,11 @@ class Measurement:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Candidate:
-    """Runs that differ in their seeds alone.
+    """Runs that differ only in their seeds.
 
     Args:
         runs: finished runs, one per seed.
-        repeats: further runs with the same flags and seeds; they are not averaged.
+        repeats: further runs with the same flags and seeds, which are not averaged.
     """
 
     runs: tuple[Run, ...]
@@ -126,7 +126,7 @@ class Candidate:
     def measure(
         self, classifier: str, feature_transform: str, ways: int, shots: int, published: float | None = None
     ) -> Measurement:
-        """Averages an accuracy over the seeds that have it."""
+        """Averages an accuracy over the seeds for which it was measured."""
         found = [choose_entry(test_entries(run, classifier), feature_transform, ways, shots) for run in self.runs]
         entries = [entry for entry in found if entry]
         return Measurement(
@@ -142,7 +142,7 @@ class Candidate:
 
 
 def gather(runs: Iterable[Run]) -> tuple[Candidate, ...]:
-    """Groups runs by everything but the seed: data, loss and all settings; in the order of the first runs."""
+    """Groups runs by data, loss and all settings except the seed, in the order of their first runs."""
     groups: dict[Any, dict[int, list[Run]]] = {}
     for run in runs:
         configuration = run.configuration
@@ -158,7 +158,7 @@ def gather(runs: Iterable[Run]) -> tuple[Candidate, ...]:
 
 
 def variants(candidates: Iterable[Candidate]) -> list[tuple[Candidate, ...]]:
-    """Groups candidates of one loss that differ in N×K alone, with the same N·K: the paper reports the best of them."""
+    """Groups candidates that differ only in N×K, with the same N·K: the paper reports the best of them."""
     groups: dict[Any, list[Candidate]] = {}
     for candidate in candidates:
         configuration = candidate.configuration
@@ -169,17 +169,17 @@ def variants(candidates: Iterable[Candidate]) -> list[tuple[Candidate, ...]]:
 
 
 def pick(candidates: Sequence[Candidate]) -> Candidate:
-    """Picks the candidate with the best mean validation accuracy; without any, the first."""
+    """Picks the candidate with the best mean validation accuracy, or the first if none has one."""
     validated = [candidate for candidate in candidates if candidate.validation_accuracy is not None]
     return max(validated, key=lambda candidate: candidate.validation_accuracy or 0.0) if validated else candidates[0]
 
 
 def labels(candidates: Sequence[Candidate]) -> list[str]:
-    """Names candidates on the same data so that no two are called the same.
+    """Gives candidates on the same data distinct names.
 
     Returns:
-        For each its loss, the settings in which it differs from others with the same loss, what its flags do not tell
-        and, if that leaves two alike, the directory.
+        A name per candidate: its loss, the settings in which it differs from others with the same loss, facts that are
+        not in its flags and, if two names are still equal, the directory.
     """
     names = titles([candidate.configuration for candidate in candidates])
     for index, candidate in enumerate(candidates):

@@ -1,4 +1,4 @@
-"""Runs in the cells of the paper's tables, beside what it published; other runs in tables of their own."""
+"""Assigns runs to the cells of the paper's tables, and all other runs to separate tables."""
 
 import collections
 import dataclasses
@@ -33,12 +33,12 @@ class Row:
 
     Args:
         cell: the paper's cell.
-        heading: what the paper's table has above it.
-        measurements: one for each number of shots and feature transform.
+        heading: the heading above it in the paper's table.
+        measurements: one per number of shots and feature transform.
         picked: the runs that were measured, or None.
-        candidates: the runs that they were picked from; they differ in N×K alone.
-        differences: the settings that differ from the cell's, texts.
-        mark: the letter that the note with these differences has; empty without any.
+        candidates: the runs from which they were picked, which differ only in N×K.
+        differences: the settings that differ from those of the cell, as texts.
+        mark: the letter of the note with these differences; empty if there are none.
     """
 
     cell: Cell
@@ -56,13 +56,13 @@ class Row:
 
     @property
     def name(self) -> str:
-        """The row as the paper prints it, with the mark of its differences."""
+        """The name of the row in the paper, with the mark of its differences."""
         return f"{self.cell.name} ({self.mark})" if self.mark else self.cell.name
 
 
 @dataclasses.dataclass(frozen=True)
 class Block:
-    """One of the paper's tables on one data set, with notes for its readers."""
+    """One of the paper's tables on one data set, with notes."""
 
     table: int
     data_title: str
@@ -84,7 +84,7 @@ class Block:
 
 @dataclasses.dataclass(frozen=True)
 class Comparison:
-    """All that a report shows: the runs, the paper's tables, and tables of the runs that have no place in them."""
+    """The content of a report: the runs, the paper's tables, and tables of runs that do not belong to them."""
 
     runs: tuple[Run, ...]
     blocks: tuple[Block, ...]
@@ -94,12 +94,12 @@ class Comparison:
 
     @property
     def has_published(self) -> bool:
-        """Whether published numbers stand beside measured ones."""
+        """Whether published numbers are shown beside measured ones."""
         return bool(self.blocks)
 
 
 def _data_titles(keys: Iterable[str]) -> dict[str, str]:
-    """Names the data sets: the paper's own, folders by their last part, or by their whole path if two end alike."""
+    """Names the data sets; folders by their last part, or by their full path if two have the same last part."""
     paths = {key: key.removeprefix("folder:") for key in keys}
     names = {
         key: _TITLES.get(key, (pathlib.PurePath(path).name or path) if path != key else key)
@@ -110,7 +110,7 @@ def _data_titles(keys: Iterable[str]) -> dict[str, str]:
 
 
 def _heading(cell: Cell) -> str:
-    """Returns the heading that a table has above a row."""
+    """Returns the heading above a row of a table."""
     alone = "none" in (cell.flags["classification_loss"], cell.flags["metric_loss"])
     if cell.table == 3:
         ablations = {"i": "i) Subspace separation", "ii": "ii) Classifier subspace"}
@@ -121,7 +121,7 @@ def _heading(cell: Cell) -> str:
 
 
 def _pick_note(row: Row) -> str | None:
-    """Says in a sentence which of several batch shapes a row shows, and why."""
+    """Returns a sentence that says which of several batch shapes a row shows, and why."""
     if len(row.candidates) < 2 or row.picked is None:
         return None
 
@@ -137,7 +137,7 @@ def _pick_note(row: Row) -> str | None:
 
 
 def _notes(rows: Sequence[Row]) -> tuple[str, ...]:
-    """Explains the marks, the choices of N×K and the runs that were skipped."""
+    """Returns notes on the marks, the choices of N×K and the skipped runs."""
     notes = difference_notes((row.mark, row.differences) for row in rows)
     notes += [note for note in map(_pick_note, rows) if note]
     repeats = [run.directory for row in rows for candidate in row.candidates for run in candidate.repeats]
@@ -147,7 +147,7 @@ def _notes(rows: Sequence[Row]) -> tuple[str, ...]:
 
 
 def _rows(cell: Cell, runs: Sequence[Run], measures: list[tuple[str, int]], marks: Marks) -> list[Row]:
-    """Fills a cell: a row for each group of runs with the same settings; without runs one row, empty."""
+    """Returns the rows of a cell: one per group of runs with the same settings, or an empty one without runs."""
     expected = published(cell.table, cell.dataset, cell.name) or {}
     key = loss_key(TrainingConfiguration(**cell.flags))
     matching = [run for run in runs if run.configuration and loss_key(run.configuration) == key]
@@ -172,7 +172,7 @@ def _rows(cell: Cell, runs: Sequence[Run], measures: list[tuple[str, int]], mark
 def _block(
     table: int, key: str, titles: dict[str, str], runs: Sequence[Run], transform: str | None, marks: Marks
 ) -> Block:
-    """Fills one of the paper's tables on one of its data sets."""
+    """Builds one of the paper's tables on one data set."""
     table_cells = cells(table, datasets=(key,))
     transforms = table_cells[0].feature_transforms if transform is None else (transform,)
     shots = (1,) if table == 3 else (1, 5)
@@ -192,12 +192,12 @@ def _block(
 def compare(
     runs: Sequence[Run], tables: Sequence[int] | None = None, feature_transform: str | None = None
 ) -> Comparison:
-    """Puts finished runs into the cells of the paper's tables, and the others into tables of their own.
+    """Assigns finished runs to the cells of the paper's tables, and all other runs to separate tables.
 
     Args:
         runs: the runs.
-        tables: numbers of the paper's tables, to be shown whole; those with a run if None.
-        feature_transform: `"none"`, `"l2"` or `"cl2"`; those of each table's few-shot classifier if None.
+        tables: numbers of the paper's tables to show with all rows; those with a run if None.
+        feature_transform: `"none"`, `"l2"` or `"cl2"`; those of the table's few-shot classifier if None.
 
     Returns:
         A `Comparison`.
@@ -215,7 +215,7 @@ def compare(
         for table in (TABLES if tables is None else tables)
         for key in _PAPER_DATA[table]
     ]
-    # Tables without a run say nothing, unless they were asked for beside others that have one.
+    # Tables without a run are dropped, unless they were requested together with tables that have one.
     is_whole = tables is not None and any(block.is_measured for block in filled)
     blocks = [block for block in filled if block.is_measured or is_whole]
     blocks.sort(key=lambda block: (block.table, not block.is_measured))

@@ -1,4 +1,4 @@
-"""Confused classes as figures."""
+"""Figures of confused classes."""
 
 import math
 import os
@@ -13,15 +13,15 @@ from matplotlib.figure import Figure
 from dsl_tf.report.wording import printable
 
 _LONGEST_NAME = 24
-# Inches: what a line of the labels needs, and the side of a class's row, within bounds.
+# Inches: the height of a line of labels, and the limits of the height of a class's row.
 _LABEL = 0.11
 _ROW, _SMALLEST, _LARGEST = 0.22, 2.2, 11.0
-# Up to this many classes the numbers fit into their cells.
+# Up to this many classes, the numbers fit into their cells.
 _MOST_NUMBERS = 12
 _NEVER_MET = "#dcdcdc"
-# Inches in the figure of pairs: an image, the space beside it, between two classes, for a row's names, for the title.
+# Inches in the figure of pairs: an image, the space beside it and between two classes, a row's names, the title.
 _IMAGE, _SPACE, _BETWEEN, _NAMES, _TITLE = 0.85, 0.06, 0.35, 0.25, 0.45
-# So many images make room for the names.
+# The least number of image columns that leaves space for the names.
 _FEWEST_COLUMNS = 4
 
 
@@ -36,7 +36,7 @@ def _check_names(classes: int, class_names: Sequence[str]) -> None:
 
 
 def _draw_right_answers(bars: Axes, rates: np.ndarray) -> None:
-    """Draws each class's share of right answers, beside its row."""
+    """Draws the accuracy of each class beside its row."""
     bars.barh(np.arange(len(rates)), np.nan_to_num(100 * np.diag(rates)), color="#2f5f8f", height=0.8)
     bars.set_xlim(0, 100)
     bars.set_xticks((0, 50, 100))
@@ -51,13 +51,13 @@ def _draw_right_answers(bars: Axes, rates: np.ndarray) -> None:
 def draw_confusion(
     rates: np.ndarray, class_names: Sequence[str], path: str | os.PathLike[str], title: str | None = None
 ) -> None:
-    """Draws how often each class is taken for each other one, with each class's share of right answers beside it.
+    """Draws how often each class is confused with each other one, and the accuracy of each class.
 
-    The colours are those of the confusions alone: on one scale with the right answers they would all be pale.
+    The colour scale covers only the confusions: on a common scale with the accuracies, they would all be pale.
 
     Args:
-        rates: `[C, C]`, row i and column j the rate at which class i is taken for class j, NaN if they never met, as
-            `dsl_tf.evaluation.confusion.confusion_rates` returns them.
+        rates: `[C, C]`, row i and column j the rate at which class i is classified as class j, NaN if no episode has
+            both, as `dsl_tf.evaluation.confusion.confusion_rates` returns them.
         class_names: the name of each class, by label.
         path: the image file to write; its extension decides the format.
         title: what was measured on what data.
@@ -71,7 +71,7 @@ def draw_confusion(
     classes = len(rates)
     _check_names(classes, class_names)
     side = min(max(_ROW * classes, _SMALLEST), _LARGEST)
-    # Room for the names; what they leave is cut off at the end.
+    # Space for the names; saving the figure removes what is unused.
     figure = Figure(figsize=(side + 3.5, side + 3.5))
     axes = figure.add_axes((1.8 / (side + 3.5), 1.8 / (side + 3.5), side / (side + 3.5), side / (side + 3.5)))
     scale = axes.inset_axes((0, 1 + 0.15 / side, 1, 0.12 / side))
@@ -81,7 +81,7 @@ def draw_confusion(
     apart = np.where(diagonal, np.nan, 100 * rates)
     highest = np.nanmax(apart) if np.isfinite(apart).any() else 0
     picture = axes.imshow(apart, cmap=colors, vmin=0, vmax=highest or 1, aspect="equal", interpolation="nearest")
-    # Over the colour of those that never met: a class always meets itself.
+    # Drawn over the colour of missing values: a class always occurs together with itself.
     axes.imshow(np.where(diagonal, 1.0, np.nan), cmap="Greys", vmin=1, vmax=2, interpolation="nearest")
     if classes <= _MOST_NUMBERS:
         for i, j in zip(*np.nonzero(np.isfinite(apart)), strict=True):
@@ -99,7 +99,7 @@ def draw_confusion(
     scale.set_title(f"share of the queries that met the other class (%){unmet}", fontsize=8, loc="left")
     _draw_right_answers(bars, rates)
     if title:
-        # Above the scale and its numbers.
+        # Above the colour scale and its numbers.
         figure.text(1.8 / (side + 3.5), (side + 2.55) / (side + 3.5), title, fontsize=9, va="bottom", parse_math=False)
     figure.savefig(pathlib.Path(path), dpi=150, bbox_inches="tight", pad_inches=0.1)
 
@@ -111,22 +111,22 @@ def draw_confused_pairs(
     path: str | os.PathLike[str],
     title: str | None = None,
 ) -> None:
-    """Draws a row for each confused pair: images of class i that were taken for class j, beside images of class j.
+    """Draws a row per confused pair: images of class i that were classified as class j, beside images of class j.
 
     Args:
         pairs: tuples (i, j, rate), as `dsl_tf.evaluation.confusion.most_confused` returns them.
-        images: for each pair two arrays uint8 `[m, height, width, 3]`: the confused images of class i, and images of
-            class j. As many as there are, none included.
+        images: per pair, two arrays uint8 `[m, height, width, 3]`: the confused images of class i, and images of class
+            j. m may be 0.
         class_names: the name of each class, by label.
         path: the image file to write; its extension decides the format.
         title: what was measured on what data.
 
     Raises:
-        ValueError: if there are no pairs, or not two arrays of images for each.
+        ValueError: if there are no pairs, or a pair does not have two arrays of images.
     """
     if not pairs or len(images) != len(pairs) or any(len(both) != 2 for both in images):
         raise ValueError(
-            "Expected pairs (i, j, rate) and two arrays of images for each. "
+            "Expected pairs (i, j, rate) and two arrays of images per pair. "
             f"Received: {len(pairs)} pairs, images for {len(images)}"
         )
     _check_names(1 + max(max(i, j) for i, j, _ in pairs), class_names)
@@ -134,7 +134,7 @@ def draw_confused_pairs(
     half = columns * (_IMAGE + _SPACE)
     width = 2 * half + _BETWEEN + _SPACE
     height = len(pairs) * (_IMAGE + _NAMES) + _SPACE
-    # Inches of the figure with its title above.
+    # The height of the figure, with the title, in inches.
     whole = height + (_TITLE if title else 0)
     figure = Figure(figsize=(width, whole))
     if title:

@@ -1,4 +1,4 @@
-"""The cells of a report as CSV."""
+"""Formats the cells of a report as CSV."""
 
 import csv
 import io
@@ -29,7 +29,7 @@ CSV_COLUMNS = (
 
 
 def guarded(text: str) -> str:
-    """Returns a text that no spreadsheet takes for a formula, with line ends and control characters spelled out."""
+    """Escapes line ends and control characters, and texts that a spreadsheet would read as a formula."""
     text = printable(text)
     return f"'{text}" if text.lstrip(" ").startswith(("=", "+", "-", "@")) else text
 
@@ -77,7 +77,7 @@ def _line(
 def csv_text(comparison: Comparison) -> str:
     """Returns the report's cells as CSV: a line per row, number of shots and feature transform.
 
-    Numbers are percent, empty if missing. Runs beside which nothing is published have no number of a table.
+    Numbers are in percent, empty if missing. Runs without published counterpart have no table number.
     """
     lines = [list(CSV_COLUMNS)]
     for block in comparison.blocks:

@@ -1,4 +1,4 @@
-"""In which settings a run differs from the paper's cell that it stands beside."""
+"""The settings in which runs differ from their cell of the paper's tables."""
 
 import string
 from collections.abc import Iterable
@@ -13,13 +13,13 @@ def differences(candidate: Candidate, cell: Cell, measurements: tuple[Measuremen
 
     Args:
         candidate: the runs.
-        cell: the cell of the paper's table that they stand in.
-        measurements: the accuracies that stand beside the published ones.
+        cell: their cell of the paper's table.
+        measurements: the accuracies that are shown beside the published ones.
 
     Returns:
-        A text for each, such as `"epochs=10 (cell: 160)"`. The flags are those of the configurations, compared with
-        `experiments.configuration(cell)`. Flags without an effect on the loss are omitted, and so is an N×K that the
-        paper's choice among several may have included.
+        A text per difference, such as `"epochs=10 (cell: 160)"`. The flags are compared with
+        `experiments.configuration(cell)`. Flags without effect are omitted, and so is any N×K among which the paper
+        may have chosen.
     """
     run = candidate.configuration
     shape = (run.ways, run.shots)
@@ -32,9 +32,9 @@ def differences(candidate: Candidate, cell: Cell, measurements: tuple[Measuremen
         for name, value in settings(run).items()
         if name not in expected or value != expected[name]
     ]
-    # A run may be resumed without it, but it lacks images.
+    # Not a mathematical flag, but such a run lacks images.
     if any(one.configuration and one.configuration.allow_partial for one in candidate.runs):
-        found.append("allow_partial=True (cell: the whole data set)")
+        found.append("allow_partial=True (cell: the full data set)")
     found += [f"{text} (not in the cell)" for text in candidate.runs[0].particulars]
     others = {one.feature_transform for one in measurements if one.values} - set(cell.feature_transforms)
     if others:
@@ -50,7 +50,7 @@ def differences(candidate: Candidate, cell: Cell, measurements: tuple[Measuremen
 
 
 class Marks:
-    """The letters by which a report's rows refer to their differences; the same differences have the same letter."""
+    """The letters that mark differences in the rows of a report. Equal differences have the same letter."""
 
     def __init__(self) -> None:
         self._letters: dict[tuple[str, ...], str] = {}
@@ -71,7 +71,7 @@ def _order(note: tuple[str, tuple[str, ...]]) -> tuple[int, str]:
 
 
 def difference_notes(marked: Iterable[tuple[str, tuple[str, ...]]]) -> list[str]:
-    """Lists the differences from the paper's cells, a sentence for each mark, from pairs of mark and differences."""
+    """Returns a sentence per mark, given pairs of mark and differences from the paper's cell."""
     notes = {letter: found for letter, found in marked if letter}
     return [
         f"({letter}) differs from the paper's cell: {'; '.join(found)}."

@@ -1,4 +1,4 @@
-"""SVG drawings in a light and a dark version, the same bytes for the same numbers."""
+"""SVG drawings in a light and a dark version; equal numbers give equal bytes."""
 
 import base64
 import dataclasses
@@ -14,14 +14,14 @@ from matplotlib.figure import Figure
 
 from dsl_tf.runs.configuration import TrainingConfiguration
 
-# Inches. As wide as the page of a phone, so that the letters stay as large there; wider pages have several abreast.
+# Inches. The width of a phone screen, so that text keeps its size there. Wider pages show several side by side.
 _WIDTH = 3.5
 
-# Inches that a line of letters takes, and the letters that a label has in a line: half of the width.
+# The height of a line of text in inches, and the number of characters of a label in a line, half of the width.
 LINE = 0.14
 _LABEL_LETTERS = 22
 
-# Okabe and Ito's colours, which colour-blind readers tell apart; lighter ones on dark.
+# The colours of Okabe and Ito, which colour-blind readers can distinguish; lighter ones on dark.
 _LIGHT = {
     "text": "#1c1c1e",
     "grid": "#d5d5da",
@@ -54,8 +54,8 @@ class Panel:
     """A drawing.
 
     Args:
-        caption: what it shows, text.
-        alternative: its numbers in words, for readers who cannot see it.
+        caption: what it shows.
+        alternative: its numbers as text, for screen readers.
         light, dark: the SVG.
         width, height: in CSS pixels.
     """
@@ -70,9 +70,9 @@ class Panel:
 
 def _settings(colors: dict[str, str]) -> Any:
     return {
-        # Drawn as outlines: the reader's fonts play no part.
+        # Text is drawn as outlines, independent of the reader's fonts.
         "svg.fonttype": "path",
-        # In place of a random one.
+        # A fixed value instead of a random one.
         "svg.hashsalt": "dsl_tf",
         "font.family": "DejaVu Sans",
         "font.size": 8.5,
@@ -96,14 +96,14 @@ def _settings(colors: dict[str, str]) -> Any:
 
 def _svg(draw: Draw, colors: dict[str, str], height: float) -> str:
     with matplotlib.rc_context():
-        # Whatever the reader's matplotlibrc says.
+        # Independent of the user's matplotlibrc.
         matplotlib.rcdefaults()
         matplotlib.rcParams.update(_settings(colors))
         figure = Figure(figsize=(_WIDTH, height), layout="constrained")
         draw(figure, colors)
         file = io.StringIO()
         figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
-    # A page may hold hundreds: thousandths of a point, comments and indentation are half of the bytes.
+    # A page may contain hundreds of drawings. Excess decimals, comments and indentation are half of the bytes.
     return _SPACES.sub("\n", _COMMENTS.sub("", _DECIMALS.sub(r"\1", file.getvalue())))
 
 
@@ -111,7 +111,7 @@ def panel(draw: Draw, height: float, caption: str, alternative: str) -> Panel:
     """Draws a panel twice.
 
     Args:
-        draw: a function of a Matplotlib figure and of a dict of colours, by the names of `color_of`, `text` and `grid`.
+        draw: a function of a Matplotlib figure and a dict of colours with the names of `color_of`, `text` and `grid`.
         height: in inches.
         caption, alternative: as in `Panel`.
 
@@ -133,17 +133,17 @@ def data_uri(svg: str) -> str:
 
 
 def apart(positions: Sequence[float], distance: float) -> list[float]:
-    """Moves labels apart that would lie on each other, as little as keeps their order.
+    """Moves overlapping labels apart by as little as possible, keeping their order.
 
     Args:
-        positions: where the labels belong, floats.
-        distance: the least distance between two.
+        positions: the preferred positions, floats.
+        distance: the smallest allowed distance between two labels.
 
     Returns:
-        A list of positions in the order given.
+        A list of positions in the given order.
     """
     order = sorted(range(len(positions)), key=lambda index: positions[index])
-    # Clusters of labels that touch: [sum of their wishes, indices].
+    # Clusters of touching labels: [sum of preferred positions, indices].
     clusters: list[Any] = []
     for index in order:
         clusters.append([positions[index], [index]])
@@ -159,7 +159,7 @@ def apart(positions: Sequence[float], distance: float) -> list[float]:
 
 
 def within(positions: Sequence[float], distance: float, low: float, high: float) -> list[float]:
-    """Moves labels that lie apart into limits, as far as there is room: outside, they would make the axes smaller."""
+    """Moves labels into limits as far as possible, because labels outside would shrink the axes."""
     order = sorted(range(len(positions)), key=lambda index: positions[index])
     moved = list(positions)
     for rank, index in enumerate(order):
@@ -170,12 +170,12 @@ def within(positions: Sequence[float], distance: float, low: float, high: float)
 
 
 def label_right(axes: Axes, labels: Sequence[tuple[float, str, str]], label_height: float) -> None:
-    """Names lines at the right edge of their axes, and leads each name to its line's end.
+    """Labels lines at the right edge of their axes, and connects each label with the end of its line.
 
     Args:
         axes: the Matplotlib axes; their limits must be final.
-        labels: tuples (where the line ends, name, colour).
-        label_height: height of a line of letters, as a fraction of the axes' height.
+        labels: tuples (end of the line, name, colour).
+        label_height: the height of a line of text as a fraction of the height of the axes.
     """
     low, high = axes.get_ylim()
     axes.set_ylim(low, high)
@@ -201,7 +201,7 @@ def _top(cluster: Any, distance: float) -> float:
 
 
 def color_of(configuration: TrainingConfiguration) -> str:
-    """Returns the name of the colour of a training's loss: alone, sum, direct, spectral or other."""
+    """Returns the colour name of a training's loss: alone, sum, direct, spectral or other."""
     if "none" in (configuration.classification_loss, configuration.metric_loss):
         return "alone"
     if configuration.head != "linear":

@@ -1,4 +1,4 @@
-"""An evaluation's files and what it says on the screen."""
+"""The files and the printed tables of an evaluation."""
 
 import json
 import os
@@ -25,11 +25,11 @@ from dsl_tf.runs.evaluations import EVALUATION
 from dsl_tf.runs.titles import loss_title
 
 _PAIRS, _EXAMPLES = 6, 5
-_OTHER_DATA = "Measured on other data than the split of this name that the run recorded."
+_OTHER_DATA = "Measured on other data than the split of the same name that the run recorded."
 
 
 def evaluation_report(evaluation: Evaluation) -> dict[str, Any]:
-    """Returns all that an evaluation measured, as `evaluation.json` holds it.
+    """Returns all measurements of an evaluation, the content of `evaluation.json`.
 
     Args:
         evaluation: an `Evaluation`.
@@ -52,12 +52,12 @@ def evaluation_report(evaluation: Evaluation) -> dict[str, Any]:
 
 
 def _without_nan(matrix: np.ndarray) -> list[list[float | None]]:
-    """Returns rows of numbers with None, which JSON has, in the place of NaN, which stands for a single seed."""
+    """Replaces NaN, which stands for a single seed, by None, because JSON has no NaN."""
     return [[None if np.isnan(value) else float(value) for value in row] for row in matrix]
 
 
 def evaluation_text(evaluation: Evaluation) -> str:
-    """Lays out what an evaluation measured: the accuracies, or one comparison of several runs, and the details."""
+    """Formats an evaluation for the screen: the accuracies, or a comparison of several runs, and the details."""
     parts = []
     several = len(evaluation.results) > 1
     for result in evaluation.results:
@@ -73,7 +73,7 @@ def evaluation_text(evaluation: Evaluation) -> str:
 
 
 def _details_text(details: dict[str, Any]) -> list[str]:
-    """Lays out retrieval metrics and the accuracies in the classifier's subspace, as far as they were measured."""
+    """Formats the retrieval metrics and subspace accuracies that were measured."""
     parts = []
     if "retrieval" in details:
         names = {"recall_at_": "Recall@", "map_at_r": "MAP@R"}
@@ -89,7 +89,7 @@ def _details_text(details: dict[str, Any]) -> list[str]:
 
 
 def _data_name(evaluation: Evaluation) -> str:
-    """Names the data by what the trainings had; empty if that is not known."""
+    """Returns the name of the data according to the trainings; empty if it is not known."""
     training = evaluation.results[0].subject.training
     if training is None:
         return ""
@@ -99,7 +99,7 @@ def _data_name(evaluation: Evaluation) -> str:
 
 
 def _measure_title(evaluation: Evaluation, classifier: str, feature_transform: str, shots: int) -> str:
-    """Says what was measured on what, such as "glyphs test, 5-way 1-shot: nearest class centroid, raw features"."""
+    """Returns a title, such as "glyphs test, 5-way 1-shot: nearest class centroid, raw features"."""
     entry = evaluation.results[0].outcomes[0].entry
     other = any(result.subject.data == "other data" for result in evaluation.results)
     data = f"{'other data than trained on, ' if other else ''}{_data_name(evaluation)} {entry['split']}".strip()
@@ -107,16 +107,16 @@ def _measure_title(evaluation: Evaluation, classifier: str, feature_transform: s
 
 
 def write_evaluation(evaluation: Evaluation, output_dir: str | os.PathLike[str]) -> pathlib.Path:
-    """Writes an evaluation's folder: numbers, accuracies episode by episode, and plots.
+    """Writes the folder of an evaluation: numbers, accuracies per episode, and plots.
 
-    A repetition of the same evaluation replaces the folder, and no other evaluation does.
+    Repeating the same evaluation replaces its folder. Other evaluations have other folders.
 
     Args:
         evaluation: an `Evaluation`.
-        output_dir: the folder that gets the evaluation's folder; created if missing.
+        output_dir: the parent of the evaluation's folder; created if missing.
 
     Returns:
-        The evaluation's folder.
+        The folder of the evaluation.
 
     Raises:
         UserError: if the folder cannot be written.
@@ -150,7 +150,7 @@ def _write_files(evaluation: Evaluation, directory: pathlib.Path) -> None:
 
 
 def _episodes(evaluation: Evaluation) -> dict[str, np.ndarray]:
-    """Returns the accuracies of each subject episode by episode `[E]`, by a name that says what of."""
+    """Returns the accuracies per episode `[E]` of each subject, by a descriptive name."""
     arrays = {"names": np.array([result.subject.name for result in evaluation.results])}
     for number, result in enumerate(evaluation.results):
         for outcome in result.outcomes:
@@ -169,7 +169,7 @@ def _subject_title(result: SubjectResult) -> str:
 
 
 def _write_details(result: SubjectResult, directory: pathlib.Path, prefix: str, measure: str) -> None:
-    """Writes a subject's details, the confusions of its first measure among them."""
+    """Writes the details of a subject, including the confusions of its first measure."""
     subject, outcome = result.subject, result.outcomes[0]
     name = _subject_title(result)
     predictions = outcome.predictions.reshape(len(outcome.predictions), -1)

@@ -1,4 +1,4 @@
-"""Results as a plot."""
+"""A plot of the accuracies of runs."""
 
 import os
 import pathlib
@@ -19,7 +19,7 @@ def draw_accuracies(
     """Draws the test accuracies of several runs as points with their 95% confidence intervals, one panel per shot.
 
     Args:
-        runs: a dict from the name to show to what the run's `results.json` holds.
+        runs: a dict from the displayed name to the content of the run's `results.json`.
         path: the image file to write; its extension decides the format.
         classifier, feature_transform: which accuracies to draw.
 
@@ -43,7 +43,7 @@ def draw_accuracies(
     for axes, panel in zip(figure.subplots(1, len(panels), sharey=True, squeeze=False)[0], panels, strict=True):
         values = np.array([100 * found[panel][name]["accuracy"] for name in runs])
         widths = np.array([100 * found[panel][name]["half_width"] for name in runs])
-        # Points and not bars: the axis does not start at 0, where a difference of a point would not show.
+        # Points instead of bars, because the axis does not start at 0.
         axes.errorbar(values, rows, xerr=widths, fmt="o", color="#2f5f8f", markersize=6, capsize=4)
         for row, value in enumerate(values):
             axes.annotate(f"{value:.1f}", (value, row), (0, 7), textcoords="offset points", ha="center", fontsize=9)

@@ -1,4 +1,4 @@
-"""The tables of a report as Markdown and LaTeX."""
+"""Formats the tables of a report as Markdown and LaTeX."""
 
 import itertools
 import re
@@ -24,7 +24,7 @@ _LATEX = {
     "–": r"\textendash{}",
 }
 
-# Two hyphens would become a dash.
+# LaTeX would turn two hyphens into a dash.
 _HYPHENS = re.compile("-(?=-)")
 
 
@@ -91,7 +91,7 @@ def _latex_table(layout: Layout) -> list[str]:
 
 
 def latex(comparison: Comparison) -> str:
-    """Returns the report's tables as LaTeX, to be `\\input` into a document that loads booktabs."""
+    """Returns the report's tables as LaTeX, for `\\input` in a document that loads booktabs."""
     lines = [r"% \usepackage{booktabs}", f"% {printable(summary(comparison))}", f"% {reading(comparison)}"]
     for layout in layouts(comparison):
         lines += ["", *_latex_table(layout)]

@@ -1,4 +1,4 @@
-"""Tables of plain text cells, which the formats only escape and frame."""
+"""Lays out a report as tables of plain text, which Markdown, LaTeX and HTML only escape."""
 
 import dataclasses
 from collections.abc import Iterable
@@ -11,7 +11,7 @@ from dsl_tf.report.scores import SPACES
 from dsl_tf.report.wording import CLASSIFIERS, FEATURES, NOTHING, protocol_text, signed, with_error
 from dsl_tf.runs.titles import loss_title
 
-# Where the classification and the metric loss act, in the paper's words of Table 3.
+# The subspaces of the classification and the metric loss, as Table 3 of the paper names them.
 _PROJECTIONS = {
     "SCE": "W, –",
     "NCA": "–, I",
@@ -29,10 +29,10 @@ class Layout:
 
     Args:
         title: what it shows.
-        columns: pairs of a group's name, `""` for none, and the column's own.
-        rows: pairs of the heading that the row stands under, or None, and its cells.
-        notes: sentences below it.
-        is_measured: whether it holds anything but published numbers.
+        columns: pairs of the name of the group, `""` for none, and the name of the column.
+        rows: pairs of the heading above the row, or None, and the cells.
+        notes: sentences below the table.
+        is_measured: whether it contains any measured number.
     """
 
     title: str
@@ -53,7 +53,7 @@ def _protocols(measurements: Iterable[Measurement]) -> list[tuple[int, int]]:
 
 
 def block_layout(block: Block) -> Layout:
-    """Lays out one of the paper's tables on one data set: for each number of shots published, measured, difference."""
+    """Lays out one of the paper's tables on one data set: published, measured and difference per number of shots."""
     columns = [("", "loss")]
     for shots in block.shots:
         names = ["published"]
@@ -79,7 +79,7 @@ def block_layout(block: Block) -> Layout:
             "The paper's text names no feature transform; its reference [20] measures the nearest centroid on cl2."
         )
     if block.table == 3:
-        notes.append("In square brackets: the subspaces that the classification and the metric loss see.")
+        notes.append("In square brackets: the subspaces on which the classification and the metric loss act.")
     measurements = [measurement for row in block.rows for measurement in row.measurements]
     title = (
         f"Table {block.table}, {block.data_title}: {CLASSIFIERS[block.classifier]}, "
@@ -98,7 +98,7 @@ def _own_cells(table: OwnTable, row: OwnRow, has_validation: bool) -> tuple[str,
 
 
 def own_layout(table: OwnTable) -> Layout:
-    """Lays out runs beside which nothing is published."""
+    """Lays out runs without published counterpart."""
     columns = [("", "training")]
     columns += [(f"{shots}-shot (%)", FEATURES[kind]) for shots, kind in table.columns]
     has_validation = any(row.candidate.validation_accuracy is not None for row in table.rows)
@@ -169,11 +169,11 @@ def title(comparison: Comparison) -> str:
 
 
 def summary(comparison: Comparison) -> str:
-    """Says in a few sentences what was run."""
+    """Returns a few sentences on what was run."""
     runs = comparison.runs
     counts = [(sum(run.state == state for run in runs), state) for state in ("finished", "unfinished", "unreadable")]
     configurations = [run.configuration for run in runs if run.configuration]
-    # A sweep of the spectral sum is one loss with several powers.
+    # Runs of the spectral sum with several powers count as one loss.
     powers: dict[str, set[str]] = {}
     for configuration in configurations:
         name, sign, power = loss_title(configuration).partition(" p=")
@@ -193,9 +193,9 @@ def summary(comparison: Comparison) -> str:
 
 
 def reading(comparison: Comparison) -> str:
-    """Says how the tables are to be read."""
+    """Returns an explanation of the tables."""
     text = (
-        "Accuracies are percent of the queries of few-shot episodes over test classes, none of them seen in training. "
+        "Accuracies are in percent of the queries in few-shot episodes over test classes, which training has not seen. "
         "± is the sample standard deviation over seeds if there are several, and the 95% confidence half-width over "
         "the episodes if there is one. Columns raw, l2 and cl2: features as they are, scaled to length 1, and "
         "scaled after subtracting the training mean."

@@ -1,4 +1,4 @@
-"""Runs beside which nothing is published: a row for each, seeds averaged, and only the columns that were measured."""
+"""Tables of runs without published counterpart: a row per training, averaged over seeds."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -10,12 +10,12 @@ from dsl_tf.report.wording import CLASSIFIERS, FEATURES
 
 @dataclasses.dataclass(frozen=True)
 class OwnRow:
-    """Runs that differ in their seeds alone, and what was measured of them.
+    """Runs that differ only in their seeds, and their measurements.
 
     Args:
-        name: the loss and what sets it apart from the table's other rows.
+        name: the loss, and the settings that distinguish it from the other rows.
         candidate: the runs.
-        measurements: one for each of the table's columns; without values if it was not measured.
+        measurements: one per column of the table; without values if it was not measured.
     """
 
     name: str
@@ -25,15 +25,15 @@ class OwnRow:
 
 @dataclasses.dataclass(frozen=True)
 class OwnTable:
-    """A table of runs on one data set by one few-shot classifier, or of runs without a test if that is None.
+    """A table of runs on one data set with one few-shot classifier.
 
     Args:
-        data_title: the data.
-        classifier: the few-shot classifier, or None.
+        data_title: the name of the data.
+        classifier: the few-shot classifier; None for runs without a test.
         ways: N of the few-shot task.
         columns: pairs of shots and feature transform.
         rows: the rows.
-        notes: sentences for its readers.
+        notes: sentences below the table.
     """
 
     data_title: str
@@ -76,15 +76,15 @@ def _table(
 
 
 def own_tables(data_title: str, runs: Sequence[Run], feature_transform: str | None) -> list[OwnTable]:
-    """Lays runs on one data set out in a table for each few-shot classifier and number of ways.
+    """Arranges runs on one data set in a table per few-shot classifier and number of ways.
 
     Args:
         data_title: the name of the data.
         runs: finished runs on it.
-        feature_transform: the only transform to show; all that were measured if None.
+        feature_transform: the transform to show; None for all that were measured.
 
     Returns:
-        The tables. Runs without a test accuracy, because they had no test classes, have a table of their own.
+        The tables. Runs without test classes have a separate table.
     """
     candidates = gather(runs)
     named = list(zip(labels(candidates), candidates, strict=True))

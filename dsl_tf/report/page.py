@@ -1,4 +1,4 @@
-"""The report as one HTML page that needs nothing but itself."""
+"""The report as a self-contained HTML page."""
 
 import html
 import itertools
@@ -14,10 +14,10 @@ from dsl_tf.report.training_panels import score_panels, training_panels
 from dsl_tf.report.wording import MISSING, printable
 from dsl_tf.runs import flagfiles
 
-# Nothing of another address is loaded and no script runs, whatever the files of the runs hold.
+# No external content is loaded and no script runs, whatever the files of the runs contain.
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 
-# Letters of a text that is not broken into lines.
+# Texts up to this number of characters are not wrapped.
 _SHORT = 16
 
 
@@ -55,7 +55,7 @@ def _header(columns: Sequence[tuple[str, str]]) -> list[str]:
 
 
 def _cell(text: str, group: str) -> str:
-    # What is not a number may wrap: directories, reasons.
+    # Long texts may wrap, such as directories and reasons.
     kind = "number" if group else "short" if len(text) < _SHORT else ""
     kind = f"{kind} missing".strip() if text == MISSING else kind
     return f'<td class="{kind}">{_escape(text)}</td>' if kind else f"<td>{_escape(text)}</td>"
@@ -63,7 +63,7 @@ def _cell(text: str, group: str) -> str:
 
 def _table(layout: Layout) -> list[str]:
     name = _escape(layout.title)
-    # The title is outside of the box: on a phone it would scroll away with the table.
+    # The title is outside of the box, so that it does not scroll with the table on a phone.
     lines = [f"<h3>{name}</h3>"] if layout.is_measured else []
     lines += [f'<div class="box" role="region" aria-label="{name}" tabindex="0">', f'<table aria-label="{name}">']
     lines += ["<thead>", *_header(layout.columns), "</thead>"]
@@ -123,12 +123,12 @@ def page(comparison: Comparison) -> str:
     )
     lines += _section(
         "Training curves",
-        "Loss terms and validation accuracy over the epochs, with a thin line for each seed.",
+        "Loss terms and validation accuracy over the epochs. Thin lines: seeds.",
         training_panels(comparison),
     )
     lines += _section(
         "Discriminant scores over training",
-        "Of validation features. 0: classes lie on each other. 1: classes are points. A thin line for each seed.",
+        "Measured on validation features. 0: classes coincide. 1: each class is a point. Thin lines: seeds.",
         score_panels(comparison),
     )
     runs = [line for run in comparison.runs for line in _run_details(run)]

@@ -1,4 +1,4 @@
-"""How a report's page looks, on screens of any width and on paper."""
+"""The style sheet of the report page, for screens of any width and for print."""
 
 STYLE = """
 :root { color-scheme: light dark; --text: #1c1c1e; --soft: #57575e; --line: #d5d5da; --back: #ffffff; --band: #f4f4f6; }

@@ -1,4 +1,4 @@
-"""Differences between runs as a plot."""
+"""A plot of the differences between runs."""
 
 import os
 import pathlib
@@ -14,7 +14,7 @@ from matplotlib.lines import Line2D
 from dsl_tf.evaluation.paired import PairedMatrix
 from dsl_tf.report.wording import signed, with_error
 
-# Okabe and Ito's colours, which colour-blind readers tell apart.
+# The colours of Okabe and Ito, which colour-blind readers can distinguish.
 _HIGHER, _LOWER, _UNDECIDED = "#0072b2", "#c24e00", "#707076"
 _TEXT = "#3c3c40"
 _NAME_LENGTH = 28
@@ -32,13 +32,13 @@ def _wrapped(name: str) -> str:
 
 def _set_limits(axes: Axes, centres: np.ndarray, half_widths: np.ndarray) -> None:
     ends = np.concatenate([centres - half_widths, centres + half_widths])
-    # At least half a point wide: equal runs have no range of their own.
+    # At least half a point wide, for runs with equal accuracies.
     margin = 0.06 * max(np.ptp(ends), 0.5)
     axes.set_xlim(ends.min() - margin, ends.max() + margin)
 
 
 def _draw_accuracies(axes: Axes, matrix: PairedMatrix) -> None:
-    """Draws the accuracies, a row per group, and below them small points for the seeds."""
+    """Draws the accuracies, a row per group, with small points for the seeds."""
     accuracies, half_widths = 100 * matrix.accuracies, 100 * matrix.half_widths
     axes.errorbar(accuracies, range(len(accuracies)), xerr=half_widths, fmt="o", color=_TEXT, markersize=6, capsize=4)
     seeds = [
@@ -59,14 +59,14 @@ def _draw_differences(axes: Axes, matrix: PairedMatrix) -> None:
     """Draws the differences from the first group, a row per group, with their numbers at the right."""
     differences = 100 * matrix.differences[:, 0]
     over_episodes, over_seeds = 100 * matrix.episodes_half_widths[:, 0], 100 * matrix.seeds_half_widths[:, 0]
-    # The larger one, or the one that there is.
+    # The larger interval, or the only one.
     reach = np.fmax(over_episodes, over_seeds)
     axes.axvline(0, color=_TEXT, linewidth=1)
     for row in range(1, len(differences)):
         value, has_seeds = differences[row], np.isfinite(over_seeds[row])
         is_real = abs(value) > reach[row]
         color = (_HIGHER if value > 0 else _LOWER) if is_real else _UNDECIDED
-        # Pale and high, so that a narrow one shows beside its point.
+        # Pale and high, so that a narrow bar is visible behind its point.
         axes.errorbar(value, row, xerr=over_episodes[row], fmt="none", ecolor=color, elinewidth=9, alpha=0.4)
         if has_seeds:
             axes.errorbar(value, row, xerr=over_seeds[row], fmt="none", ecolor=color, elinewidth=1.2, capsize=4)
@@ -81,13 +81,13 @@ def _draw_differences(axes: Axes, matrix: PairedMatrix) -> None:
 
 
 def draw_paired(matrix: PairedMatrix, path: str | os.PathLike[str], title: str) -> None:
-    """Draws accuracies with their own intervals, and beside them the differences from the first run with paired ones.
+    """Draws accuracies with their intervals, and the differences from the first run with paired intervals.
 
-    A difference whose intervals all exclude 0 is a filled point in colour, another one a hollow grey point. The pale
+    A difference is a filled coloured point if all of its intervals exclude 0, otherwise a hollow grey point. The pale
     bar is the 95% interval over episodes, the thin line with ends that over seeds.
 
     Args:
-        matrix: a `PairedMatrix`; the first of its names is what the others are compared with.
+        matrix: a `PairedMatrix`. The others are compared with the first of its names.
         path: the image file to write; its extension decides the format.
         title: what was measured on what data.
     """
@@ -105,7 +105,7 @@ def draw_paired(matrix: PairedMatrix, path: str | os.PathLike[str], title: str) 
         axes.set_axisbelow(True)
         axes.spines[["top", "right"]].set_visible(False)
     left.set_ylim(len(names) - 0.5, -0.5)
-    # Two dollar signs in a name are no formula.
+    # Escaped, because Matplotlib reads text between dollar signs as a formula.
     left.set_yticks(range(len(names)), names, parse_math=False)
     right.tick_params(axis="y", length=0)
     point: dict[str, Any] = {"linestyle": "none", "marker": "o", "markersize": 5}

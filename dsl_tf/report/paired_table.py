@@ -1,4 +1,4 @@
-"""The comparison of runs as one table on the screen."""
+"""Formats the comparison of runs as one table for the screen."""
 
 import textwrap
 from collections.abc import Mapping
@@ -9,18 +9,18 @@ from dsl_tf.evaluation.paired import PairedMatrix
 from dsl_tf.report.text_table import aligned, text_table
 from dsl_tf.report.wording import measure_text, signed, with_error
 
-# Letters of a name in a line; the numbers beside it take some 45.
+# Characters of a name per line; the numbers beside it take about 45.
 _NAME = 54
 
 
 def _half_widths(values: np.ndarray, differences: np.ndarray) -> list[str]:
-    """Formats half-widths in percentage points, marked if the interval excludes 0; NaN leaves a gap."""
+    """Formats half-widths in percentage points, with a mark if the interval excludes 0; NaN becomes blanks."""
     texts = [f" ± {100 * value:.2f}{'*' if abs(change) > value else ' '}" for value, change in zip(values, differences)]
     return ["" if np.isnan(value) else text for value, text in zip(values, texts)]
 
 
 def _differences(matrix: PairedMatrix) -> list[str]:
-    """Formats the differences from the first run with their half-widths, as texts of one length."""
+    """Formats the differences from the first run with their half-widths, padded to the same length."""
     changes = matrix.differences[:, 0]
     parts = [
         ["", *(signed(100 * change) for change in changes[1:])],
@@ -33,7 +33,7 @@ def _differences(matrix: PairedMatrix) -> list[str]:
 
 
 def _rows(matrix: PairedMatrix) -> list[list[str]]:
-    """Lays out one measure: a row for each run, whose name may take several lines."""
+    """Formats one measure: a row per run, whose name may take several lines."""
     rows = []
     accuracies = zip(matrix.names, 100 * matrix.accuracies, 100 * matrix.half_widths, strict=True)
     for (name, accuracy, half_width), difference in zip(accuracies, _differences(matrix), strict=True):
@@ -44,7 +44,7 @@ def _rows(matrix: PairedMatrix) -> list[list[str]]:
 
 
 def _notes(matrix: PairedMatrix, measures: int) -> list[str]:
-    """Explains the intervals, in lines."""
+    """Returns lines that explain the intervals."""
     has_seeds = np.isfinite(matrix.seeds_half_widths[1:, 0])
     notes = ["±  half of a 95% interval, from the differences episode by episode: these networks, other episodes"]
     if has_seeds.any():
@@ -59,14 +59,14 @@ def _notes(matrix: PairedMatrix, measures: int) -> list[str]:
 
 
 def comparison_table(comparisons: Mapping[tuple[str, str, int], PairedMatrix]) -> str:
-    """Lays out the accuracies of runs and their differences from the first one, all measures in one table.
+    """Formats the accuracies of runs and their differences from the first one, with all measures in one table.
 
     Args:
         comparisons: a dict from (classifier, feature transform, shots) to the `PairedMatrix` of the runs.
 
     Returns:
-        Lines of text: for each measure and run the accuracy ± its 95% confidence half-width, and the difference from
-        the first run ± its half-widths, marked if the interval excludes 0.
+        Lines of text: per measure and run, the accuracy ± its 95% confidence half-width, and the difference from the
+        first run ± its half-widths, marked if the interval excludes 0.
     """
     first = next(iter(comparisons.values()))
     rows: list[list[str]] = []

@@ -1,4 +1,4 @@
-"""Features for TensorBoard's embedding projector."""
+"""Writes features for TensorBoard's embedding projector."""
 
 import math
 import os
@@ -21,18 +21,18 @@ SPRITE = "projector_sprite.png"
 
 # Pixels; the projector refuses larger sprites.
 _LARGEST_SPRITE = 8192
-# Images that stay on disk are faster to read by the hundreds than one by one.
+# Images on disk are faster to read in blocks than one by one.
 _READ_TOGETHER = 256
 
 
 def _evenly(labels: np.ndarray, most: int) -> np.ndarray:
-    """Returns at most `most` positions, as many of each class as of any other that has as many; ascending."""
+    """Returns at most `most` positions in ascending order, spread evenly over the classes."""
     random = np.random.default_rng(0)
     shuffled = random.permutation(len(labels))
     by_class = shuffled[np.argsort(labels[shuffled], kind="stable")]
     _, starts, counts = np.unique(labels[by_class], return_index=True, return_counts=True)
     turn = np.arange(len(labels)) - np.repeat(starts, counts)
-    # Where the last turn does not reach all classes, chance decides which.
+    # If the last round does not reach all classes, they are chosen at random.
     class_order = np.repeat(random.permutation(len(counts)), counts)
     return np.sort(by_class[np.lexsort((class_order, turn))[:most]])
 
@@ -40,7 +40,7 @@ def _evenly(labels: np.ndarray, most: int) -> np.ndarray:
 def _sprite(images: Any, positions: np.ndarray, thumbnail: int) -> tuple[Image.Image, int]:
     """Returns the thumbnails as one image, row after row, and their side in pixels.
 
-    As many rows as columns, the last ones may be empty: the projector finds the row by the number of rows.
+    The projector needs as many rows as columns, so the last rows may be empty.
     """
     rows = math.ceil(math.sqrt(len(positions)))
     side = min(thumbnail, _LARGEST_SPRITE // rows)
@@ -63,21 +63,21 @@ def write_projector(
 ) -> np.ndarray:
     """Writes features, their classes and thumbnails for TensorBoard's embedding projector.
 
-    TensorBoard looks into its `--logdir` itself, and below it into the folders with event files: in the folder of a
-    run's events the projector shows the features beside the run's curves.
+    TensorBoard searches its `--logdir` and the folders with event files below it. In the folder of a run's events, the
+    projector shows the features beside the curves of the run.
 
     Args:
         directory: the folder to write into, created if missing.
         features: float `[n, d]`.
         labels: integers from 0 `[n]`.
         class_names: the name of each class, by label.
-        images: uint8 `[n, height, width, 3]`, an array or what reads like one; None for points without thumbnails.
-        thumbnail: the side of the thumbnails in pixels; smaller if they would not fit into the 8192×8192 pixels
-            that the projector reads. The aspect is not kept.
-        most: how many images at most, the same ones for the same labels: chosen at random, evenly over the classes.
+        images: uint8 `[n, height, width, 3]`, an array or `StoredImages`; None for points without thumbnails.
+        thumbnail: the side of the thumbnails in pixels, reduced if they would exceed the projector's limit of 8192×8192
+            pixels. The aspect ratio is not kept.
+        most: the largest number of images, chosen at random but evenly over the classes; the same for the same labels.
 
     Returns:
-        The positions of the chosen images, int64, ascending, as in the files.
+        The positions of the chosen images, int64, in ascending order, as in the files.
 
     Raises:
         ValueError: if the shapes do not match, or there is nothing to write.
@@ -93,10 +93,10 @@ def write_projector(
     directory = pathlib.Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
     positions = _evenly(labels, most)
-    # 9 digits tell all float32 apart. Raw bytes would be smaller, but TensorBoard guesses whether they are text.
+    # 9 digits represent float32 exactly. Raw bytes would be smaller, but TensorBoard may mistake them for text.
     rows = ("\t".join(map("{:.9g}".format, row)) for row in features[positions].astype(np.float32).tolist())
     write_text(directory / FEATURES, "".join(f"{row}\n" for row in rows))
-    # Two columns, as TensorBoard takes the first line of a single one for no heading.
+    # Two columns, because TensorBoard does not read a header in a file with one column.
     lines = (f"{printable(str(class_names[labels[position]]))}\t{position}\n" for position in positions)
     write_text(directory / METADATA, "class\timage\n" + "".join(lines))
     configuration = projector.ProjectorConfig()
@@ -108,6 +108,6 @@ def write_projector(
         embedding.sprite.single_image_dim.extend((side, side))
     else:
         (directory / SPRITE).unlink(missing_ok=True)
-    # Last: it names the others.
+    # Written last, because it refers to the other files.
     write_text(directory / CONFIGURATION, text_format.MessageToString(configuration))
     return positions

@@ -1,4 +1,4 @@
-"""Run directories as a report reads them: found below folders and checked. A damaged one does not stop the report."""
+"""Finds and reads run directories for a report. A damaged one does not stop the report."""
 
 import dataclasses
 import json
@@ -19,10 +19,10 @@ class Run:
     """A run directory.
 
     Args:
-        directory: its path, below the folder as it was given.
+        directory: its path, starting with the folder as the user gave it.
         configuration: its `TrainingConfiguration`; None if it is unreadable.
-        results: what `results.json` holds, checked; None if the run is unfinished or unreadable.
-        metrics: the lines of `metrics.jsonl`, with finite numbers only.
+        results: the checked content of `results.json`; None if the run is unfinished or unreadable.
+        metrics: the lines of `metrics.jsonl`, only finite numbers.
         problem: why it is unreadable, in one line; None if it is readable.
     """
 
@@ -62,7 +62,7 @@ class Run:
 
 
 def _is_number(value: Any, low: float = 0, high: float = 1) -> bool:
-    # NaN compares False; integers may be too large for a float, but not between these limits.
+    # False for NaN. Integers within these limits are not too large for a float.
     return isinstance(value, int | float) and not isinstance(value, bool) and low <= value <= high
 
 
@@ -88,7 +88,7 @@ def _is_extension(entry: Any) -> bool:
     return isinstance(epochs, list) and len(epochs) == 2 and all(_is_number(value, 1, 10**9) for value in epochs)
 
 
-# What a report reads of results.json: the name, its check, and whether a run may lack it.
+# The entries of results.json that a report reads: the name, its check, and whether it is optional.
 _CHECKS: dict[str, tuple[Callable[[Any], bool], bool]] = {
     "accuracies": (lambda value: isinstance(value, list) and all(map(_is_accuracy, value)), False),
     "best": (lambda value: isinstance(value, dict) and _is_number(value.get("validation_accuracy")), True),
@@ -113,11 +113,9 @@ def _read_results(directory: pathlib.Path) -> dict[str, Any] | None:
     for name, (is_right, may_lack) in _CHECKS.items():
         value = results.get(name) if isinstance(results, dict) else None
         if not (value is None and may_lack) and not is_right(value):
-            raise UserError(
-                f"{run_directory.RESULTS} must hold {name!r} as a run writes it. Received another form or nothing."
-            )
+            raise UserError(f"{run_directory.RESULTS} must contain a valid {name!r}. Received: none or an invalid one.")
     measured = {key_of(entry) for entry in results["accuracies"]}
-    # What training recorded counts where both measured the same: each number of shots has its own best weights there.
+    # The results of the training take precedence, because there each number of shots has its own best weights.
     evaluated = [
         entry for entry in read_evaluations(directory) if _is_accuracy(entry) and key_of(entry) not in measured
     ]
@@ -125,7 +123,7 @@ def _read_results(directory: pathlib.Path) -> dict[str, Any] | None:
 
 
 def _read_metrics(directory: pathlib.Path) -> tuple[dict[str, float], ...]:
-    """Reads the lines that can be read; the last one may be cut off."""
+    """Reads the valid lines; the last one may be truncated."""
     try:
         lines = read_text(directory / run_directory.METRICS, errors="replace").splitlines()
     except (OSError, UserError):
@@ -142,10 +140,10 @@ def _read_metrics(directory: pathlib.Path) -> tuple[dict[str, float], ...]:
 
 
 def read_run(directory: str | os.PathLike[str]) -> Run:
-    """Reads a run directory, whatever state it is in.
+    """Reads a run directory in any state.
 
     Returns:
-        A `Run`; what is wrong with it is its `problem`.
+        A `Run`, whose `problem` says why it is unreadable.
     """
     path = pathlib.Path(directory)
     try:
@@ -156,14 +154,14 @@ def read_run(directory: str | os.PathLike[str]) -> Run:
 
 
 def _directories_below(folder: str) -> list[str]:
-    """Finds run directories at any depth, in the order of their names; folders that cannot be read are among them."""
+    """Finds run directories at any depth, sorted by name. Folders that cannot be read are included."""
     unreadable: list[OSError] = []
     found = []
     for directory, folders, files in os.walk(folder, onerror=unreadable.append):
         folders.sort()
         if run_directory.FLAGFILE in files or run_directory.RESULTS in files:
             found.append(directory)
-            # Its checkpoints are no runs.
+            # Subfolders of a run are not runs.
             folders.clear()
     return sorted([*found, *(error.filename for error in unreadable)])
 
@@ -172,13 +170,13 @@ def find_runs(folders: Iterable[str]) -> tuple[Run, ...]:
     """Reads the runs in folders, each once.
 
     Args:
-        folders: paths of run directories, or of folders with run directories at any depth.
+        folders: paths of run directories, or of folders that contain run directories at any depth.
 
     Returns:
-        A tuple of `Run`, in the order of the folders and of the paths below them.
+        A tuple of `Run`, in the order of the folders, sorted by path within each.
 
     Raises:
-        UserError: if a folder does not exist, or none of them holds a run.
+        UserError: if a folder does not exist, or none of them contains a run.
     """
     runs = {}
     for folder in folders:
@@ -188,7 +186,7 @@ def find_runs(folders: Iterable[str]) -> tuple[Run, ...]:
             runs.setdefault(os.path.realpath(directory), directory)
     if not runs:
         raise UserError(
-            f"--runs must hold a run: a directory with {run_directory.FLAGFILE}. "
+            f"--runs must contain a run, that is a directory with {run_directory.FLAGFILE}. "
             f"Received: {','.join(folders)}. Give the --output_dir of a training, or a folder above it."
         )
     return tuple(map(read_run, runs.values()))

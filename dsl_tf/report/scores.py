@@ -15,14 +15,14 @@ SPACES = {"classifier_subspace": "in span(W)", "complement": "in its complement"
 
 @dataclasses.dataclass(frozen=True)
 class ScoreRow:
-    """The scores of runs that differ in their seeds alone.
+    """The scores of runs that differ only in their seeds.
 
     Args:
-        name: the loss and what sets it apart from others on the data, with the mark of its differences.
-        values: for each of `SPACES` the seeds' scores.
-        published: the paper's scores by the names of `SPACES`; empty without any.
-        differences: the settings that differ from the paper's cell, texts.
-        mark: the letter of the note with these differences; empty without any.
+        name: the loss and the settings that distinguish it on this data, with the mark of its differences.
+        values: per name in `SPACES`, the scores of the seeds.
+        published: the scores in the paper by the names of `SPACES`; empty if there are none.
+        differences: the settings that differ from the paper's cell, as texts.
+        mark: the letter of the note with these differences; empty if there are none.
     """
 
     name: str
@@ -61,7 +61,7 @@ def score_rows(runs: Sequence[Run], marks: Marks) -> dict[str, tuple[ScoreRow, .
 
     Args:
         runs: the runs.
-        marks: the letters of the report's notes.
+        marks: the marks of the report.
 
     Returns:
         The rows by `data_key`; empty if no run has scores.

@@ -1,4 +1,4 @@
-"""The spectrum of classifier kernels as a figure."""
+"""A figure of the spectrum of classifier kernels."""
 
 import math
 import os
@@ -15,7 +15,7 @@ from matplotlib.ticker import MaxNLocator
 from dsl_tf.evaluation.spectrum import singular_values, spectral_weights
 from dsl_tf.report.wording import printable
 
-# Under this share of the largest singular value a linear axis shows nothing.
+# Below this fraction of the largest singular value, a linear axis shows nothing.
 _NEEDS_LOGARITHM = 0.05
 _STYLES = ("-", "--", ":", "-.")
 
@@ -33,13 +33,13 @@ def _draw_singular_values(axes: Axes, kernels: dict[str, np.ndarray]) -> None:
     spectra = [singular_values(W) for W in kernels.values()]
     shares = [values / values[0] if values[0] > 0 else values for values in spectra]
     for position, (W, values) in enumerate(zip(kernels.values(), shares, strict=True)):
-        # The zeros that pad d > C are no values of W, and have no place on a logarithmic axis.
+        # Without the padding zeros for d > C, which are not singular values of W and do not fit a logarithmic axis.
         values = values[: min(np.shape(W))]
         axes.plot(np.arange(1, len(values) + 1), values, marker="o" if len(values) < 3 else None, **_style(position))
     smallest = min(values[: min(np.shape(W))].min() for W, values in zip(kernels.values(), shares, strict=True))
     if smallest < _NEEDS_LOGARITHM and any(values[0] > 0 for values in shares):
         axes.set_yscale("log")
-        # What is zero but for rounding would take most of the axis.
+        # Values that are zero up to rounding would take most of the axis.
         axes.set_ylim(bottom=max(0.7 * smallest, 1e-8))
     else:
         axes.set_ylim(0, 1.05)
@@ -65,18 +65,18 @@ def _finish(axes: Axes, longest: int) -> None:
 def draw_spectrum(
     kernels: Mapping[str, np.ndarray], path: str | os.PathLike[str], powers: Sequence[float] = (0, 0.1, 0.3, 0.5, 1)
 ) -> None:
-    """Draws the singular values of classifier kernels and the weights of the spectral sum, against their index.
+    """Draws the singular values of classifier kernels and the weights of the spectral sum, by index.
 
-    The weights of a single kernel share a panel, with a line per power. Those of several have a panel per power, with a
+    The weights of a single kernel share a panel with a line per power. Several kernels have a panel per power with a
     line per kernel.
 
     Args:
-        kernels: a dict from the name to show to the kernel `[d, C]`.
+        kernels: a dict from the displayed name to the kernel `[d, C]`.
         path: the image file to write; its extension decides the format.
         powers: the exponents p ≥ 0 of equation (11) to draw.
 
     Raises:
-        ValueError: if there are no kernels or powers, or a kernel is no matrix.
+        ValueError: if there are no kernels or powers, or a kernel is not a matrix.
     """
     kernels = {name: np.asarray(W).astype(np.float64) for name, W in kernels.items()}
     if not kernels or not len(powers):
@@ -84,7 +84,7 @@ def draw_spectrum(
     panels = 2 if len(kernels) == 1 else 1 + len(powers)
     columns = min(panels, 3)
     rows = math.ceil(panels / columns)
-    # A height in inches for the names, a line each two.
+    # The height of the names in inches, two per line.
     figure = Figure(figsize=(3.6 * columns, 2.7 * rows + 0.2 * math.ceil(len(kernels) / 2)), layout="constrained")
     grid = np.atleast_1d(figure.subplots(rows, columns)).ravel()
     for unused in grid[panels:]:

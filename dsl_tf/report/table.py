@@ -1,4 +1,4 @@
-"""Results as a table on the screen."""
+"""Formats results as tables for the screen."""
 
 import os
 from collections.abc import Sequence
@@ -9,13 +9,13 @@ from dsl_tf.report.wording import with_error
 
 
 def accuracy_table(accuracies: Sequence[dict[str, Any]]) -> str:
-    """Lays out few-shot accuracies: a line for each classifier and feature transform, a column for each shot.
+    """Formats few-shot accuracies: a line per classifier and feature transform, a column per number of shots.
 
     Args:
         accuracies: dicts as `few_shot_accuracies` returns them.
 
     Returns:
-        Lines of text, accuracies in percent with their 95% confidence half-width.
+        Lines of text, with accuracies in percent and their 95% confidence half-widths.
     """
     columns = sorted({(entry["ways"], entry["shots"]) for entry in accuracies})
     rows: dict[tuple[str, ...], dict[tuple[int, int], str]] = {}
@@ -29,10 +29,10 @@ def accuracy_table(accuracies: Sequence[dict[str, Any]]) -> str:
 
 
 def results_summary(results: dict[str, Any], directory: str | os.PathLike[str]) -> str:
-    """Lays out what a finished run measured, and says where its files are.
+    """Formats the results of a finished run and the location of its files.
 
     Args:
-        results: what `results.json` holds.
+        results: the content of `results.json`.
         directory: the run directory.
     """
     lines = [""]

@@ -4,16 +4,16 @@ from collections.abc import Sequence
 
 
 def aligned(columns: Sequence[Sequence[str]]) -> list[list[str]]:
-    """Pads the texts of each column at their left to one length."""
+    """Pads the texts of each column on the left to the same length."""
     return [[text.rjust(max(map(len, column), default=0)) for text in column] for column in columns]
 
 
 def text_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Lays out a table: a header, a rule and the rows, with columns two spaces apart.
+    """Formats a table: a header, a rule and the rows, with columns two spaces apart.
 
     Args:
-        header: the columns' names.
-        rows: a text for each column, or a single one for a line across the table.
+        header: the names of the columns.
+        rows: a text per column, or a single text for a line across the table.
 
     Returns:
         Lines of text.

@@ -15,7 +15,7 @@ from dsl_tf.report.drawing import LINE, Panel, color_of, label_right, panel, wra
 from dsl_tf.report.runs import Run
 from dsl_tf.report.wording import seeds_text
 
-# Runs, the name of the number they logged, the line's label, the name of its colour, and a factor.
+# Runs, the name of the logged number, the label of the line, the name of its colour, and a factor.
 _Line = tuple[Sequence[Run], str, str, str, float]
 
 _TERMS: dict[str, tuple[str, str]] = {
@@ -30,7 +30,7 @@ _SCORES = {
 
 
 def curve(run: Run, name: str) -> tuple[list[float], list[float]]:
-    """Returns the epochs that logged a number, and its mean in each."""
+    """Returns the epochs with logged values of a number, and its mean in each."""
     values = collections.defaultdict(list)
     for record in run.metrics:
         if name in record:
@@ -40,7 +40,7 @@ def curve(run: Run, name: str) -> tuple[list[float], list[float]]:
 
 
 def _groups(comparison: Comparison) -> list[tuple[str, str, tuple[Run, ...]]]:
-    """Groups all runs with a log, finished or not, by data, loss and all flags but the seed.
+    """Groups all runs with a log, finished or not, by data, loss and all flags except the seed.
 
     Returns:
         A list of (data title, name, runs).
@@ -58,9 +58,9 @@ def _groups(comparison: Comparison) -> list[tuple[str, str, tuple[Run, ...]]]:
 
 
 def _accuracy_names(runs: Sequence[Run]) -> dict[str, str]:
-    """Returns the logged names of validation accuracies, `{name: "1-shot"}`, by their shots."""
+    """Returns the logged names of validation accuracies, `{name: "1-shot"}`, in the order of their shots."""
     names = {name for run in runs for record in run.metrics for name in record}
-    # Matched whole: what else a file may hold is no label for Matplotlib, which reads formulas in it.
+    # The full name must match: Matplotlib would read formulas in other labels from a file.
     found = sorted((int(match[1]), name) for name in names if (match := _ACCURACY.fullmatch(name)))
     return {name: f"{shots}-shot" for shots, name in found}
 
@@ -72,20 +72,20 @@ def _last(runs: Sequence[Run], name: str) -> float | None:
 
 
 def _draw_lines(axes: Axes, lines: Sequence[_Line], colors: dict[str, str], label_height: float) -> None:
-    """Draws curves, a thin line a run, and names them at their ends.
+    """Draws curves, a thin line per run, and labels them at their ends.
 
     Args:
         axes: the Matplotlib axes.
         lines: the curves.
         colors: the colours by name.
-        label_height: of a line of letters, as a fraction of the axes' height.
+        label_height: the height of a line of text as a fraction of the height of the axes.
     """
     last_epoch = 1.0
     for runs, name, _, color, factor in lines:
         for run in runs:
             epochs, values = curve(run, name)
             last_epoch = max([last_epoch, *epochs])
-            # A single epoch is a point.
+            # A single epoch is drawn as a point.
             marker = "o" if len(epochs) == 1 else None
             values = [factor * value for value in values]
             axes.plot(epochs, values, color=colors[color], linewidth=0.9, marker=marker, clip_on=False)
@@ -165,7 +165,7 @@ def score_panels(comparison: Comparison) -> list[Panel]:
         comparison: a `Comparison`.
 
     Returns:
-        Two panels for each data set with such scores.
+        Two panels per data set with such scores.
     """
     panels = []
     groups = _groups(comparison)

@@ -1,4 +1,4 @@
-"""Numbers and names as every table and figure writes them."""
+"""Formats numbers and names for all tables and figures."""
 
 from collections.abc import Iterable
 
@@ -9,12 +9,12 @@ FEATURES = {"none": "raw", "l2": "l2", "cl2": "cl2"}
 
 
 def printable(text: str) -> str:
-    """Spells out characters that cannot be printed: line ends, control characters, bytes of a name that are no text."""
+    """Escapes characters that cannot be printed: line ends, control characters and undecodable bytes."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
 def with_error(value: float | None, error: float | None, digits: int = 2) -> str:
-    """Formats `"65.16 ± 0.20"`; without an error the value alone, without a value `"missing"`."""
+    """Formats `"65.16 ± 0.20"`; only the value if the error is None, and `"missing"` if the value is None."""
     if value is None:
         return MISSING
     return f"{value:.{digits}f}" if error is None else f"{value:.{digits}f} ± {error:.{digits}f}"
@@ -39,7 +39,7 @@ def measure_text(classifier: str, feature_transform: str) -> str:
 
 
 def protocol_text(ways: Iterable[int], protocols: Iterable[tuple[int, int]]) -> str:
-    """Says how accuracies were measured, from ways and pairs of queries and episodes."""
+    """Describes how accuracies were measured, given ways and pairs of queries and episodes."""
 
     def span(values: Iterable[int]) -> str:
         low, high = min(values), max(values)

@@ -1,4 +1,4 @@
-"""A report's files."""
+"""Writes the files of a report."""
 
 import pathlib
 
@@ -16,16 +16,16 @@ _FORMATS = {"report.md": markdown, "report.csv": csv_text, "report.tex": latex, 
 
 
 def write_report(configuration: ReportConfiguration) -> str:
-    """Writes the report of runs as Markdown, CSV, LaTeX and an HTML page; the same runs give the same bytes.
+    """Writes a report of runs as Markdown, CSV, LaTeX and HTML. The same runs give the same bytes.
 
     Args:
         configuration: a `ReportConfiguration`.
 
     Returns:
-        What was run and where the files are, in lines of text.
+        Lines of text that say what was run and where the files are.
 
     Raises:
-        UserError: if there is no run, or the folder cannot be written.
+        UserError: if there are no runs, or the folder cannot be written.
     """
     tables = None if configuration.tables is None else tuple(sorted(set(configuration.tables)))
     comparison = compare(find_runs(configuration.runs or ()), tables, configuration.feature_transform)
