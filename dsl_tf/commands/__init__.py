@@ -1,4 +1,4 @@
-"""The commands: flags in; a result, or one line of error, out."""
+"""The commands of `dsl_tf`. An error that the user can fix is printed as one line."""
 
 import difflib
 import sys
@@ -11,10 +11,10 @@ _HELP = ("help", "--help", "-help", "-h", "-?", "--helpfull", "--helpshort")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command that the first argument names.
+    """Runs the command named by the first argument.
 
     Args:
-        arguments: the command and its flags. By default those of the process.
+        arguments: the command and its flags. By default the arguments of the process.
 
     Returns:
         The exit code: 0, 1 if some runs failed, 2 for an error that the user can fix, 130 after Ctrl-C.
@@ -31,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return console.error(
                 f"the command must be one of {', '.join(SUMMARIES)}. Received: {name!r}.{meant} (--help describes them)"
             )
-        # Here and not above: the commands' flags name what TensorFlow's side offers, and its import takes seconds.
+        # Imported here, because this imports TensorFlow, which takes seconds.
         from dsl_tf.commands.command_line import run
 
         if any(argument in _HELP for argument in arguments[1:]):

@@ -1,4 +1,4 @@
-"""What each command does with its configuration."""
+"""The action of each command."""
 
 import contextlib
 import dataclasses
@@ -27,11 +27,11 @@ _PREPARATION = ("dataset", "data_dir", "image_size", "cache_dir", "allow_partial
 
 @dataclasses.dataclass(frozen=True)
 class Command:
-    """A command: what it is made of and what it does."""
+    """A command: its configuration and its action."""
 
     configuration: type
     action: Callable[[Any, flags.FlagValues], int]
-    # Fields that get no flag, and further configurations whose fields do.
+    # Fields without a flag, and further configurations whose fields are flags too.
     without: tuple[str, ...] = ()
     others: tuple[type, ...] = ()
     after_interrupt: str = ""
@@ -43,14 +43,14 @@ class Command:
 
 
 def _is_chief(configuration: Any) -> bool:
-    """Returns whether this process is the one of several workers that writes files and prints."""
+    """Returns whether this process is the worker that writes files and prints."""
     from dsl_tf import distribution
 
     return distribution.is_chief(distribution.open_strategy(configuration.distribution, configuration.virtual_devices))
 
 
 def _train(configuration: TrainingConfiguration, _: flags.FlagValues) -> int:
-    # Imports stand in the functions, so that a command waits for what it uses alone.
+    # The functions import what they need, so that a command loads only this.
     from dsl_tf.report import results_summary
     from dsl_tf.training import train
 
@@ -69,13 +69,13 @@ def _evaluate(configuration: EvaluationConfiguration, _: flags.FlagValues) -> in
         evaluation = evaluate(configuration)
     if not _is_chief(configuration):
         return 0
-    # First the numbers: a disk that is full must not cost what was computed.
+    # Prints the numbers first, so that they are not lost if the disk is full.
     print(json.dumps(evaluation_report(evaluation)) if configuration.json else evaluation_text(evaluation), flush=True)
     try:
         written = f"\nWrote {write_evaluation(evaluation, str(configuration.output_dir))}"
         print(written, file=sys.stderr if configuration.json else sys.stdout)
     except UserError as error:
-        logging.warning("%s The numbers above are not kept: give another --output_dir to keep them.", error)
+        logging.warning("%s The numbers above were not saved. Set another --output_dir to save them.", error)
     return 0
 
 

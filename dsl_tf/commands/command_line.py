@@ -1,4 +1,4 @@
-"""From a command's arguments to its action: flags, their errors, and what ends a command early."""
+"""Parses the flags of a command, runs its action, and handles errors and interruptions."""
 
 import difflib
 import os
@@ -12,7 +12,7 @@ from dsl_tf.commands.actions import COMMANDS, Command
 from dsl_tf.errors import UserError
 from dsl_tf.runs import flagfiles
 
-# What shells see of a process that Ctrl-C ended.
+# The exit code by which shells recognise a process that Ctrl-C ended.
 _INTERRUPTED = 130
 _VERBOSITIES = ("debug", "info", "warning", "error")
 
@@ -32,7 +32,7 @@ def run(name: str, arguments: Sequence[str]) -> int:
     except (UserError, flags.Error) as error:
         return console.error(error)
     except BrokenPipeError:
-        # The reader, such as head, has what it needs; what is still buffered must not raise again at exit.
+        # The reader, such as head, has closed the pipe. Buffered output must not raise the error again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:
@@ -43,7 +43,7 @@ def run(name: str, arguments: Sequence[str]) -> int:
 
 
 def define(command: Command) -> flags.FlagValues:
-    """Defines the flags of a command, and those that every command has."""
+    """Defines the flags of a command and those of every command."""
     values = flags.FlagValues()
     for configuration in command.configurations:
         flagfiles.define(configuration, values, module_name="dsl_tf", without=command.without)
@@ -56,7 +56,7 @@ def parse(name: str, arguments: Sequence[str]) -> flags.FlagValues:
     """Parses the flags of a command.
 
     Raises:
-        UserError: for a flag that does not exist, a value of the wrong kind, or an argument that is no flag.
+        UserError: if a flag does not exist, a value has the wrong type, or an argument is not a flag.
     """
     values = define(COMMANDS[name])
     hint = f"(dsl_tf {name} --help lists the flags)"
@@ -64,7 +64,7 @@ def parse(name: str, arguments: Sequence[str]) -> flags.FlagValues:
         rest = values([name, *flagfiles.expand(arguments)])
     except flags.UnrecognizedFlagError as error:
         raise UserError(f"{name} has no flag --{error.flagname}.{_suggestion(error.flagname, values)} {hint}") from None
-    # A ValueError, for one, is what absl raises for --noflip=1.
+    # For example, absl raises a ValueError for --noflip=1.
     except (flags.Error, ValueError) as error:
         raise UserError(f"{str(error).removeprefix('flag ')} {hint}") from None
     if len(rest) > 1:
@@ -81,7 +81,7 @@ def _suggestion(name: str, values: flags.FlagValues) -> str:
 
 
 def _set_verbosity(values: flags.FlagValues) -> None:
-    """Keeps notes on how TensorFlow saves models from drowning the progress, unless --verbosity asks for them."""
+    """Hides TensorFlow's messages about saving models, unless --verbosity asks for them."""
     logging.set_verbosity(values.verbosity or "warning")
     import tensorflow as tf
 

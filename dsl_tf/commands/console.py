@@ -1,4 +1,4 @@
-"""What the commands print: any terminal can show it, and warnings and errors are lines without a log's prefixes."""
+"""Console output: text that any terminal can show, and warnings and errors as lines without log prefixes."""
 
 import codecs
 import contextlib
@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 USER_ERROR = 2
-# What a terminal without these characters shows instead.
+# Replacements for terminals that cannot show these characters.
 _ASCII = {
     "─": "-",
     "━": "=",
@@ -43,7 +43,7 @@ _PLAIN = "dsl_tf_plain"
 
 
 def plain(text: str) -> str:
-    """Returns the ASCII form of characters; those without one as an escape, such as `\\u4e2d`."""
+    """Converts characters to ASCII; those without a replacement become escapes, such as `\\u4e2d`."""
     return "".join(_plain_character(character) for character in text)
 
 
@@ -81,14 +81,14 @@ def _one_line(message: object) -> str:
 
 @contextlib.contextmanager
 def opened() -> Iterator[None]:
-    """Lets standard output and error take any text, and shows log records as lines."""
+    """Lets standard output and error accept any text, and shows log records as lines."""
     streams = [stream for stream in (sys.stdout, sys.stderr) if hasattr(stream, "reconfigure")]
     before: list[tuple[Any, Any]] = [(stream, stream.errors) for stream in streams]
     loggers = [logging.getLogger(), logging.getLogger("tensorflow")]
     handlers = [logger.handlers[:] for logger in loggers]
     for stream in streams:
         stream.reconfigure(errors=_PLAIN)
-    # TensorFlow adds a handler of its own only if the root logger has none.
+    # TensorFlow adds its handler only if the root logger has none.
     loggers[0].handlers[:], loggers[1].handlers[:] = [_Lines()], []
     try:
         yield

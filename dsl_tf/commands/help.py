@@ -1,4 +1,4 @@
-"""The --help of a command: its flags by topic, with units and defaults."""
+"""The help of a command: its flags by topic, with units and defaults."""
 
 import dataclasses
 import shutil
@@ -26,12 +26,12 @@ _NOTE = (
 _EVERY_COMMAND = (
     ("--flagfile=FILE", "Read flags from a file, one per line. Later flags override it."),
     ("--only_check_args", "Check the flags and stop."),
-    ("--verbosity={debug,info,warning,error}", "Show messages of this level and above, those of TensorFlow too."),
+    ("--verbosity={debug,info,warning,error}", "Show messages of this level and above, including those of TensorFlow."),
 )
 
 
 def help_text(name: str) -> str:
-    """Returns what `dsl_tf NAME --help` prints."""
+    """Returns the text of `dsl_tf NAME --help`."""
     width = max(_NARROWEST, min(shutil.get_terminal_size((_WIDEST, 24)).columns, _WIDEST))
     lines = [
         f"Usage: dsl_tf {name} [--flag=value ...]",
@@ -85,7 +85,7 @@ def _placeholder(field: dataclasses.Field) -> str:
 
 
 def _default(field: dataclasses.Field) -> str:
-    """Returns the default as a sentence; the help itself says what None means."""
+    """Returns the default as a sentence, empty for None, which the help text explains."""
     default = field.default
     if default is None or default == () or default is False:
         return ""

@@ -1,4 +1,4 @@
-"""What `dsl_tf --help` prints, without waiting for TensorFlow."""
+"""The text of `dsl_tf --help`, which does not import TensorFlow."""
 
 SUMMARIES = {
     "train": "Train an image backbone with a classification loss and a metric loss.",
@@ -11,7 +11,7 @@ SUMMARIES = {
 
 
 def overview() -> str:
-    """Returns what `dsl_tf --help` prints."""
+    """Returns the text of `dsl_tf --help`."""
     lines = [f"  {name:<11}{summary}" for name, summary in SUMMARIES.items()]
     return "\n".join(
         [

@@ -8,7 +8,7 @@ from dsl_tf.errors import UserError
 from dsl_tf.losses import CLASSIFICATION_LOSSES, METRIC_LOSSES
 from dsl_tf.runs.configuration import TrainingConfiguration
 
-# The paper's rows name losses by their symbols.
+# The rows of the paper's tables name losses by their symbols.
 _CLASSIFICATION = {entry.symbol: name for name, entry in CLASSIFICATION_LOSSES.items()}
 _METRIC = {entry.symbol: name for name, entry in METRIC_LOSSES.items()}
 _POWERS = (0.5, 0.4, 0.3, 0.2, 0.1)
@@ -51,7 +51,7 @@ _TABLE_6 = {
     for power in _POWERS
 } | {name: _TABLE_4[name] for name in ("SCE", "NCA", "Proto", "SCE+NCA", "SCE+Proto")}
 
-# Table 5 judges the trainings of Table 4 by another few-shot classifier.
+# Table 5 tests the trainings of Table 4 with another few-shot classifier.
 _ROWS = {3: _TABLE_3, 4: _TABLE_4, 5: _TABLE_4, 6: _TABLE_6}
 DATA_TITLES = {
     "mini_imagenet": "mini-ImageNet",
@@ -63,7 +63,7 @@ DATA_TITLES = {
 _FOUR_DATASETS = ("mini_imagenet", "tiered_imagenet", "cub", "cifar_fs")
 _DATASETS = {3: ("mini_imagenet",), 4: _FOUR_DATASETS, 5: _FOUR_DATASETS, 6: ("meta_inat",)}
 
-# The N×K to try, with N·K of Section 3.1; the first is the default. The paper reports the best of several, unnamed.
+# The N×K to try, with N·K of Section 3.1; the first is the default. The paper reports the best, but not which it is.
 BATCH_SHAPES = {
     "mini_imagenet": ((64, 8), (32, 16), (16, 32)),
     "tiered_imagenet": ((128, 4), (256, 2), (64, 8), (32, 16), (16, 32)),
@@ -73,7 +73,7 @@ BATCH_SHAPES = {
 }
 
 # The few-shot classifiers of the tables, and the feature transforms that each is reported on. The paper names no
-# transform; its reference [20] measures on cl2. LaplacianShot on raw features would be ruled by its unary terms.
+# transform; its reference [20] measures on cl2. On raw features, the unary terms would dominate LaplacianShot.
 FEATURE_TRANSFORMS = {"nearest_centroid": ("none", "cl2"), "laplacian_shot": ("cl2",)}
 
 
@@ -84,7 +84,7 @@ def _base(dataset: str) -> dict[str, Any]:
         # Section 3.1.
         "epochs": 160,
         "learning_rate": 0.1,
-        # Reference [20], where the paper's text is silent.
+        # From reference [20], because the paper does not specify them.
         "backbone": "resnet12_basic",
         "image_size": 84,
         "crop": "resized",
@@ -108,7 +108,7 @@ class Cell:
         table: the number of the paper's table, 3 to 6.
         dataset: the value of `--dataset`.
         name: the row as the paper prints it, such as `"SCE⊕NCA"`.
-        flags: the fields of `TrainingConfiguration` that set the row apart from others on the data set.
+        flags: the fields of `TrainingConfiguration` that distinguish the row from others on the data set.
     """
 
     table: int
@@ -118,7 +118,7 @@ class Cell:
 
     @property
     def slug(self) -> str:
-        """The training as a file name, such as `sce_direct_sum_nca`; cells with the same one share a run."""
+        """The training as a file name, such as `sce_direct_sum_nca`; cells with the same name share a run."""
         flags = self.flags
         losses = [flags[name] for name in ("classification_loss", "metric_loss") if flags[name] != "none"]
         parts = [f"_{flags.get('integration')}_".join(losses)]
@@ -133,7 +133,7 @@ class Cell:
 
     @property
     def feature_transforms(self) -> tuple[str, ...]:
-        """The feature transforms whose accuracies stand beside the published ones."""
+        """The feature transforms whose accuracies are shown beside the published ones."""
         return FEATURE_TRANSFORMS[self.classifier]
 
 
@@ -142,13 +142,13 @@ def cells(table: int | None = None, datasets: Iterable[str] | None = None) -> tu
 
     Args:
         table: 3, 4, 5 or 6; all of them if None.
-        datasets: values of `--dataset`; every table's losses can be trained on any data set. The table's own if None.
+        datasets: values of `--dataset`, where any data set is allowed; those of the table if None.
 
     Returns:
         A tuple of `Cell`.
 
     Raises:
-        UserError: if the table is another one.
+        UserError: if the table is not one of these.
     """
     if table not in (None, *_ROWS):
         raise UserError(f"The tables of accuracies are {', '.join(map(str, _ROWS))}. Received: {table!r}.")
@@ -161,19 +161,19 @@ def cells(table: int | None = None, datasets: Iterable[str] | None = None) -> tu
 
 
 def configuration(cell: Cell, seed: int = 0, output_root: str = "runs", **changes: Any) -> TrainingConfiguration:
-    """Makes the training run of a cell.
+    """Returns the configuration of the training run of a cell.
 
     Args:
         cell: a `Cell`.
         seed: the run's seed.
-        output_root: the folder of all run directories.
-        **changes: further fields of `TrainingConfiguration`, such as `data_dir`; they override the cell's.
+        output_root: the parent folder of the run directories.
+        **changes: further fields of `TrainingConfiguration`, such as `data_dir`. They override those of the cell.
 
     Returns:
         A `TrainingConfiguration` whose `output_dir` is below `output_root`, named by data set, slug, N×K and seed.
 
     Raises:
-        UserError: if a value is outside its limits.
+        UserError: if a value is out of its limits.
     """
     base = BASE.get(cell.dataset, {"dataset": cell.dataset, "test_classifiers": tuple(FEATURE_TRANSFORMS)})
     run = TrainingConfiguration(**{**base, **cell.flags, "seed": seed, **changes})

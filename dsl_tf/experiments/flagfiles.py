@@ -26,7 +26,7 @@ def _base_path(dataset: str) -> str:
 
 def cell_path(cell: Cell) -> str:
     """Returns the path of a cell's flagfile from the project's folder, where the scripts are run."""
-    # The runs of Table 5 are those of Table 4, which the report shows with both few-shot classifiers.
+    # Table 5 uses the runs of Table 4; the report shows both few-shot classifiers.
     folder = f"table4/{cell.dataset}" if cell.table in (4, 5) else f"table{cell.table}"
     return f"flags/{folder}/{cell.slug}.flags"
 

@@ -1,4 +1,4 @@
-"""The numbers that the paper prints, to stand beside measured ones."""
+"""The numbers published in the paper, for comparison with measured ones."""
 
 # Percent, 5-way with 15 queries per class over 10,000 episodes: the 1-shot accuracy, then the 5-shot accuracy.
 _TABLES = {
@@ -76,7 +76,7 @@ def _parse(text: str) -> dict[tuple[str, str], dict[int, float]]:
     """Returns `{(dataset, name): {shots: percent}}` of a table."""
     header, *rows = ([column.strip() for column in line.split("|")] for line in text.strip().splitlines())
     return {
-        # Table 3 has 1-shot accuracies alone.
+        # Table 3 has only 1-shot accuracies.
         (dataset, name): dict(zip(_SHOTS, map(float, numbers.split()), strict=False))
         for name, *columns in rows
         for dataset, numbers in zip(header[1:], columns, strict=True)

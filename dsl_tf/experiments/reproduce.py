@@ -15,28 +15,28 @@ from dsl_tf.runs import flagfiles
 from dsl_tf.runs.configuration import EvaluationConfiguration, ReproductionConfiguration, TrainingConfiguration
 from dsl_tf.runs.evaluations import read_evaluations
 
-# How schedulers end a process.
+# The signals by which schedulers end a process.
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
 
-# What the cells decide.
+# The fields that the cells set.
 CELL_FLAGS = ("dataset", "seed", "output_dir")
 
 
 def planned_runs(
     reproduction: ReproductionConfiguration, changes: dict[str, Any]
 ) -> dict[TrainingConfiguration, set[str]]:
-    """Lists the trainings behind the tables, each of them once.
+    """Lists the trainings that the tables need, each of them once.
 
     Args:
         reproduction: a `ReproductionConfiguration`.
-        changes: further fields of `TrainingConfiguration` for all of them, by name; `{dataset}` in `data_dir` stands
-            for the name of the data set.
+        changes: further fields of `TrainingConfiguration` for all of them, by name. `{dataset}` in `data_dir` is
+            replaced by the name of the data set.
 
     Returns:
-        A dict from `TrainingConfiguration` to the few-shot classifiers that the tables ask for.
+        A dict from `TrainingConfiguration` to the few-shot classifiers of the tables.
 
     Raises:
-        UserError: for unknown rows or batch shapes, or values outside their limits.
+        UserError: if rows or batch shapes are unknown, or values are out of their limits.
     """
     chosen = [cell for table in reproduction.table for cell in cells(table, reproduction.datasets)]
     if reproduction.rows is not None:
@@ -66,7 +66,7 @@ def _shape(text: str) -> dict[str, int]:
 
 
 def _steps_left(run: TrainingConfiguration, classifiers: set[str]) -> list[tuple[str, list[str]]]:
-    """Returns the commands that are left to run for a training: pairs of a command and its flags."""
+    """Returns the remaining commands of a training, as pairs of a command and its flags."""
     if not pathlib.Path(str(run.output_dir)).is_dir():
         return [("train", flagfiles.to_lines(run, with_defaults=False))]
     directory = run_directory.open_directory(run)
@@ -78,7 +78,7 @@ def _steps_left(run: TrainingConfiguration, classifiers: set[str]) -> list[tuple
     missing = sorted(classifiers - measured)
     if not missing or "test" not in results.get("splits", {}):
         return []
-    # The episodes of the run's own test, so that both classifiers answer the same queries.
+    # The episodes of the run's test, so that both classifiers classify the same queries.
     evaluation = EvaluationConfiguration(
         run_dir=(run.output_dir,),
         classifiers=tuple(missing),
@@ -91,22 +91,22 @@ def _steps_left(run: TrainingConfiguration, classifiers: set[str]) -> list[tuple
 
 
 def _run(command: str, arguments: list[str]) -> int:
-    """Runs a command in a process of its own, so that a crash or leaked memory ends with it."""
+    """Runs a command in a separate process, so that crashes and memory leaks stay in it."""
     process = subprocess.Popen([sys.executable, "-m", "dsl_tf", command, *arguments])
-    # Without these handlers a scheduler's signal would end this process alone and leave the training behind.
+    # Without these handlers, a signal of a scheduler would end this process but not the training.
     before = {number: signal.signal(number, lambda received, _: sys.exit(128 + received)) for number in SIGNALS}
     try:
         return process.wait()
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-        # It still runs only if the waiting was interrupted.
+        # The process is still running only if waiting for it was interrupted.
         process.terminate()
         process.wait()
 
 
 def reproduce(reproduction: ReproductionConfiguration, changes: dict[str, Any]) -> list[str]:
-    """Runs what is left of the paper's tables, one training after the other.
+    """Runs the remaining trainings of the paper's tables, one after the other.
 
     Failed runs are reported, and the next one starts. If the call is repeated, finished runs are skipped and the
     interrupted one resumes.
