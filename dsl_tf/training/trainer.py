@@ -1,4 +1,4 @@
-"""A training run, from its configuration to a run directory with results."""
+"""Runs a training, from its configuration to a run directory with results."""
 
 import contextlib
 import os
@@ -33,10 +33,10 @@ from dsl_tf.training.workers import check_same_command
 
 
 def load_splits(configuration: TrainingConfiguration) -> dict[str, Split]:
-    """Loads the splits of a configuration's data set; val and test may be missing, train may not.
+    """Loads the splits of a configuration's data set. Only the train split is required.
 
     Returns:
-        A dict from `"train"`, and `"val"` and `"test"` where they exist, to `Split`.
+        A dict from `"train"` and, if they exist, `"val"` and `"test"` to `Split`.
 
     Raises:
         UserError: if the data cannot be read.
@@ -56,7 +56,7 @@ def load_splits(configuration: TrainingConfiguration) -> dict[str, Split]:
 
 
 def _load_splits_in_turn(configuration: TrainingConfiguration, strategy: tf.distribute.Strategy) -> dict[str, Split]:
-    """Loads the splits in the chief before the other workers: it may prepare the data that all of them read."""
+    """Loads the splits, in the chief first: it may have to prepare the data that all workers read."""
     if distribution.is_chief(strategy):
         splits = load_splits(configuration)
         distribution.barrier(strategy)
@@ -66,20 +66,20 @@ def _load_splits_in_turn(configuration: TrainingConfiguration, strategy: tf.dist
 
 
 def _check_splits(configuration: TrainingConfiguration, splits: dict[str, Split], replicas: int) -> None:
-    """Finds before training what would fail after it."""
+    """Checks the splits before training, so that validation and test do not fail later."""
     if "train" not in splits:
         raise UserError(f"`splits` must hold 'train'. Received: {', '.join(splits) or 'none'}.")
     train = splits["train"]
     check_balanced(train.labels, train.class_names, configuration.ways)
     if configuration.ways * configuration.shots < replicas:
         raise UserError(
-            f"Batches of --ways={configuration.ways} and --shots={configuration.shots} must have an image for each "
-            f"device. Received: {replicas} devices. Use fewer, or a larger batch."
+            f"Batches of --ways={configuration.ways} and --shots={configuration.shots} must have at least one image "
+            f"per device. Received: {replicas} devices. Use fewer, or a larger batch."
         )
     for name in sorted(set(splits) - {"train"}):
         if splits[name].images.shape[1:] != train.images.shape[1:]:
             raise UserError(
-                f"Images of all splits must have the size of train, {train.images.shape[1:3]}. "
+                f"Images of all splits must have the size of those in train, {train.images.shape[1:3]}. "
                 f"Received: {splits[name].images.shape[1:3]} in {name}."
             )
         for shots in configuration.test_shots:
@@ -105,17 +105,17 @@ def train(
 ) -> dict[str, Any]:
     """Trains a backbone, or resumes an interrupted run, and evaluates it on unseen classes.
 
-    On several devices the batch is divided among them, and the numbers are those of one device but for rounding. Of
-    several workers each calls it with the same arguments; the first one writes, the others read `output_dir`.
+    Several devices share each batch, with the results of one device up to rounding. Several workers must all call it
+    with the same arguments; the first one writes `output_dir`, and the others read it.
 
-    Called in the main thread, it answers SIGTERM, SIGUSR1 and Ctrl-C: it ends the step, saves where it stands and
-    raises SystemExit with code 128 + the signal's number (143 for SIGTERM), or KeyboardInterrupt. The same call resumes
-    after that step.
+    In the main thread, SIGTERM, SIGUSR1 and Ctrl-C end the run after the current step: it saves its state and
+    raises SystemExit with code 128 + the signal's number (143 for SIGTERM), or KeyboardInterrupt. Repeat the call
+    to resume.
 
     Args:
         configuration: a `TrainingConfiguration`.
-        splits: a dict of `Split`s in place of the configuration's data set: `"train"`, and `"val"` and `"test"`,
-            of other classes, where there are any.
+        splits: a dict of `Split`s instead of the configuration's data set: `"train"` and, optionally, `"val"` and
+            `"test"` with other classes.
         backbone: a `keras.Model` from images `[n, height, width, 3]` with values −1..1 to features `[n, d]`, in place
             of the configuration's.
         loss: a function of the classifier (None with `classification_loss="none"`) to any loss of `dsl_tf.losses`, in
@@ -129,8 +129,8 @@ def train(
             is not in the checkpoints: a resumed run calls `on_train_begin` again.
 
     Returns:
-        What `results.json` in the run directory holds, that is `accuracies`, `discriminant_scores` (Table 1) and all
-        that is needed to repeat the run.
+        The content of `results.json` in the run directory: `accuracies`, `discriminant_scores` (Table 1) and the
+        information needed to repeat the run.
 
     Raises:
         UserError: if an argument is of a wrong type, or the flags do not fit the data, or the backbone cannot be
@@ -141,8 +141,8 @@ def train(
     strategy = distribution.open_strategy(configuration.distribution, configuration.virtual_devices)
     if configuration.jit_compile and strategy.num_replicas_in_sync > 1:
         raise UserError(
-            "--jit_compile must be left out on several devices: XLA would compile what they exchange in batch "
-            f"normalisation. Received: {strategy.num_replicas_in_sync} devices. Leave it out, or take one device."
+            "--jit_compile needs a single device: XLA cannot compile the communication of batch normalisation. "
+            f"Received: {strategy.num_replicas_in_sync} devices. Omit the flag, or use one device."
         )
     with distribution.lost_workers_as_user_error(strategy):
         check_same_command(strategy, configuration)
@@ -157,11 +157,11 @@ def _train_and_write(
     given: Given,
     strategy: tf.distribute.Strategy,
 ) -> dict[str, Any]:
-    """What the only worker does, or the chief; it tells the others whether there is anything to do."""
+    """Trains in the chief or only worker, which tells the others whether there is anything to do."""
     directory, results = _open(configuration)
     if results is None:
         with run_directory.unwritable_as_user_error(directory), run_directory.locked(directory):
-            # Once more, because another process may have written there before the lock was free.
+            # Checked again, because another process may have written there before this one got the lock.
             _, results = _open(configuration)
             if results is None:
                 with Interruption() as interruption:
@@ -173,7 +173,7 @@ def _train_and_write(
 
 
 def _open(configuration: TrainingConfiguration) -> tuple[pathlib.Path, dict[str, Any] | None]:
-    """Returns the run directory, and its results if there is nothing left to do."""
+    """Returns the run directory, and its results if the run is complete."""
     directory = run_directory.open_directory(configuration)
     return directory, None if is_extension(directory, configuration) else run_directory.read_results(directory)
 
@@ -184,7 +184,7 @@ def _train_beside(
     given: Given,
     strategy: tf.distribute.Strategy,
 ) -> dict[str, Any]:
-    """What the other workers do: everything except writing and printing."""
+    """Trains in the other workers: everything except writing files and printing."""
     directory = pathlib.Path(str(configuration.output_dir))
     with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere), Interruption() as interruption:
         if not distribution.true_on_all_workers(strategy, True):
@@ -200,7 +200,7 @@ def _train(
     interruption: Interruption,
     strategy: tf.distribute.Strategy,
 ) -> dict[str, Any]:
-    """Trains and evaluates in a directory that is this process's, or its chief's, alone."""
+    """Trains and evaluates in a directory that this process or its chief has locked."""
     source = configuration.dataset if splits is None else "arrays"
     if configuration.deterministic:
         tf.config.experimental.enable_op_determinism()
@@ -219,14 +219,14 @@ def _train(
         print(f"Resuming from step {step:,}.")
     with interruption.postponed():
         run_epochs(run)
-    # Not before the chief has written them.
+    # Waits until the chief has written the weights.
     distribution.barrier(strategy)
     measured = finish(run, exported)
     described = given.description(run.parts.loss, run.parts.optimizer)
     results = {**measured, **description(run, exported, source, fingerprints), **described}
     if run.is_chief:
         run_directory.write_results(directory, results)
-    # A chief without the others could not tell their end from their death.
+    # To the chief, workers that end early would look like dead ones.
     distribution.barrier(strategy)
     return results
 
@@ -240,12 +240,12 @@ def _build(
     strategy: tf.distribute.Strategy,
     source: str,
 ) -> tuple[construction.Parts, Run]:
-    """Returns the parts to export, which are on one device, and the run with those to train."""
+    """Returns the parts to export, on one device, and the run with the parts to train."""
     train_split = splits["train"]
     steps = steps_per_epoch(train_split.labels, configuration.ways, configuration.shots)
     backbone, shape = given.backbone, train_split.images.shape[1:]
     if backbone is not None:
-        # One that is not built yet gets its weights here.
+        # A backbone that is not built yet gets its initial weights here.
         keras.utils.set_random_seed(configuration.seed)
         backbone = checked_backbone(backbone, shape)
     exported = construction.build(configuration, shape, train_split.class_count, steps, backbone, given)
@@ -260,30 +260,29 @@ def _build(
 
 
 def _check_restored(run: Run) -> None:
-    """Finds workers that read another checkpoint than the chief, or none."""
+    """Checks that all workers have restored the same checkpoint as the chief."""
     step = int(run.checkpoints.step)
     steps = distribution.sum_over_workers(run.strategy, step * run.is_chief)
     if not distribution.true_on_all_workers(run.strategy, step == steps):
         raise UserError(
-            f"--output_dir={str(run.directory)!r} must be a directory that all workers read. Received: one in which "
-            f"they find different checkpoints, here that of step {step:,}, the first worker that of {steps:,}. "
-            "Give one that is shared."
+            f"--output_dir={str(run.directory)!r} must be a directory that all workers share. Received: "
+            f"different checkpoints, step {step:,} here and step {steps:,} in the first worker. Use a shared folder."
         )
 
 
 def _record_skipped(run: Run) -> None:
-    """Lists in a file what was skipped of the data, and says where."""
+    """Writes a list of the skipped files of the data, and prints its path."""
     skipped = {name: split.skipped for name, split in run.splits.items()}
     if any(skipped.values()):
         write_skipped(skipped, run.directory / SKIPPED_FILE)
-        print(f"All that was skipped of the data is listed in {str(run.directory / SKIPPED_FILE)!r}.")
+        print(f"The skipped files are listed in {str(run.directory / SKIPPED_FILE)!r}.")
 
 
 def _record(run: Run, fingerprints: dict[str, str]) -> None:
-    """Checks that a run resumes with its own data, and makes the directory this run's."""
+    """Checks that a run resumes with the same data, and writes its flags and fingerprints."""
     if int(run.checkpoints.step):
         run_directory.check_data(run.directory, fingerprints)
-    # Not before all was checked: a directory that holds the flags of a failed start would refuse the mended ones.
+    # Only after all checks: a directory with the flags of a failed start would reject the corrected flags.
     if run.is_chief:
         if is_extension(run.directory, run.configuration):
             begin_extension(run.directory, run.configuration, int(run.checkpoints.step))
@@ -291,6 +290,6 @@ def _record(run: Run, fingerprints: dict[str, str]) -> None:
         run_directory.record_data(run.directory, fingerprints)
         _record_skipped(run)
     if distribution.has_other_workers(run.strategy):
-        # All must train on the data of the first one.
+        # All workers must train on the data of the first one.
         distribution.barrier(run.strategy)
         run_directory.check_data(run.directory, fingerprints)
