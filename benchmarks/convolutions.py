@@ -1,8 +1,8 @@
-"""Seconds of ResNet-12's 3×3 convolutions alone: what no training step on this machine can be faster than.
+"""Times the 3×3 convolutions of ResNet-12 alone: a lower bound of the time of a training step on this machine.
 
-Forward, the gradient of the images, and the gradient of the kernel by TensorFlow's operation and by matrix products
-(`dsl_tf/models/convolution.py`), one after the other, and the sum of the fastest over the network's layers. The first
-layer, of three channels, and the 1×1 convolutions are left out.
+It times the forward pass, the gradient of the images, and the gradient of the kernel by TensorFlow's operation and by
+matrix products (`dsl_tf/models/convolution.py`), and sums the fastest times over the layers. It omits the first layer,
+which has three channels, and the 1×1 convolutions.
 
 Run: python benchmarks/convolutions.py [--size=32] [--images=64] [--precision=bfloat16]
 """
@@ -11,6 +11,7 @@ import argparse
 import os
 import statistics
 import time
+from collections.abc import Callable, Mapping
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
@@ -22,7 +23,7 @@ from dsl_tf.models.convolution import _kernel_gradient
 FILTERS = (64, 160, 320, 640)
 
 
-def layers(size):
+def layers(size: int) -> dict[tuple[int, int, int], int]:
     """Returns `{(pixels, channels, filters): number of such layers}`."""
     counts = {}
     for block, width in enumerate(FILTERS):
@@ -33,7 +34,7 @@ def layers(size):
     return counts
 
 
-def operations(x, kernel, upstream):
+def operations(x: tf.Tensor, kernel: tf.Tensor, upstream: tf.Tensor) -> dict[str, Callable[[], tf.Tensor]]:
     """Returns `{name: function}`."""
     by_operation = {"input": x, "filter_sizes": kernel.shape, "out_backprop": upstream}
     return {
@@ -44,8 +45,8 @@ def operations(x, kernel, upstream):
     }
 
 
-def milliseconds(functions, rounds):
-    """Returns `{name: median}` of functions that take turns."""
+def milliseconds(functions: Mapping[str, Callable[[], tf.Tensor]], rounds: int) -> dict[str, float]:
+    """Returns `{name: median time}` of functions that run in turn."""
     taken = {name: [] for name in functions}
     for number in range(rounds + 2):
         for name, function in functions.items():
@@ -57,7 +58,7 @@ def milliseconds(functions, rounds):
     return {name: statistics.median(values) for name, values in taken.items()}
 
 
-def main():
+def main() -> None:
     """Prints a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", type=int, default=32)

@@ -1,11 +1,11 @@
-"""Whether the loss depends on the number of devices, what they exchange in a step, and what they gain, over loopback.
+"""Measures how the number of devices affects the loss, the communication and the speed of steps, over loopback.
 
-Starts one process, one with 2 and 4 logical devices, and 2 and 4 worker processes. `--part=numbers` trains 50 steps of
-each loss in each precision, once each on its own ("free") and once from the one device's weights at every step ("same
-weights"), and one device also with the rows of each batch in other orders ("reordered"); `--part=speed` times steps,
-each worker on one core, measures by how much they raise the chief's memory, and counts the bytes on the loopback
-device; `--part=failures` signals one of two workers that train and waits for the other; `--part=model` computes steps
-of ResNet-12 on many GPUs.
+Starts one process, processes with 2 and 4 logical devices, and 2 and 4 worker processes. `--part=numbers` trains 50
+steps of each loss in each precision: independently ("free"), from the weights of one device at every step ("same
+weights"), and on one device with the rows of each batch in other orders ("reordered"). `--part=speed` times steps with
+each worker on one core, measures the increase of the chief's memory, and counts the bytes on the loopback device.
+`--part=failures` signals one of two training workers and waits for the other one. `--part=model` estimates steps of
+ResNet-12 on many GPUs.
 
 Run: python benchmarks/distribution.py [--part=numbers] [--steps=50]
      python benchmarks/distribution.py --part=failures [--signals=SIGKILL,SIGSTOP,SIGTERM]
@@ -28,7 +28,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import numpy as np
 
 SIDE, CLASSES, IMAGES, WAYS, SHOTS = 16, 16, 24, 8, 4
-# By name: the number of processes, and of logical devices in each.
+# By name: the number of processes, and of logical devices per process.
 DEVICES = {"one": (1, 1), "2 mirrored": (1, 2), "4 mirrored": (1, 4), "2 workers": (2, 1), "4 workers": (4, 1)}
 LOSSES = {
     "SCE": {"metric_loss": "none"},
@@ -39,10 +39,10 @@ LOSSES = {
     "spectral sum": {"integration": "spectral_sum"},
 }
 PRECISIONS = ("float64", "float32", "mixed_bfloat16", "mixed_float16")
-# How many other orders of each batch's rows one device is compared with itself in.
+# The number of other row orders of each batch, in which one device is compared with itself.
 ORDERS = 4
 SCALING = {"strong": lambda replicas: 256, "weak": lambda replicas: 64 * replicas}
-# How often each is sent to each of two workers; those that only fall silent are given up by the clock.
+# How often each signal is sent to each of two workers. A worker that only falls silent is lost after a timeout.
 SIGNALS = {"SIGKILL": 3, "SIGSTOP": 1, "SIGTERM": 3}
 FAILING_RUN = (
     "--distribution=multi_worker",
@@ -87,7 +87,7 @@ def small_backbone(precision):
 
 
 def in_float64(parts, configuration):
-    """The same parts, with classifier, loss and optimizer in float64 too."""
+    """Returns the same parts with classifier, loss and optimizer in float64."""
     import keras
 
     from dsl_tf.training import construction
@@ -105,7 +105,7 @@ def in_float64(parts, configuration):
 
 
 def float64_step(parts, strategy, size):
-    """A training step whose loss stays in float64."""
+    """Returns a training step whose loss stays in float64."""
     import tensorflow as tf
 
     from dsl_tf import distribution
@@ -164,7 +164,7 @@ def losses_from(weights, layers, step, batches):
 
 
 def in_another_order(batches, order):
-    """The same batches, the rows of each in an order of its own."""
+    """Returns the same batches, with the rows of each in another order."""
     for number, (images, labels) in enumerate(batches):
         rows = np.random.default_rng((order, number)).permutation(len(labels))
         yield images.numpy()[rows], labels.numpy()[rows]
@@ -261,7 +261,7 @@ def speed(strategy, size):
     rows = distribution.worker_rows(strategy, size)
     batches = list(training_batches(make_split(SCALED_SIDE), ways, shots, 0, rows=rows).take(2 + TIMED_STEPS))
     seconds = []
-    # So that what imports and data once took does not hide what steps take.
+    # So that the memory of imports and data does not hide the memory of steps.
     pathlib.Path("/proc/self/clear_refs").write_text("5")
     resident = memory("VmRSS")
     for number, (images, labels) in enumerate(batches):
@@ -304,7 +304,7 @@ def child(arguments):
 
 
 def launch(command, processes, output):
-    """Starts the processes of a command, as workers where they are several; what each prints goes to a file."""
+    """Starts the processes of a command, as workers if there are several. Their output goes to files."""
     sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(processes)]
     cluster = {"worker": [f"127.0.0.1:{opened.getsockname()[1]}" for opened in sockets]}
     for opened in sockets:
@@ -320,7 +320,7 @@ def launch(command, processes, output):
 
 
 def start(arguments, devices, output, reference="", batch=0):
-    """Runs the processes of one kind of devices to their end."""
+    """Runs the processes of one kind of devices until they end."""
     command = [__file__, f"--part={arguments.part}", f"--steps={arguments.steps}", f"--losses={arguments.losses}"]
     command += [f"--devices={devices}", f"--child={output}", f"--reference={reference}", f"--batch={batch}"]
     codes = [process.wait() for process in launch(command, DEVICES[devices][0], output)]
@@ -376,7 +376,7 @@ def print_speed(arguments, folder):
 
 
 def seconds_until(condition, started):
-    """Returns how long after `started` a condition holds, or None where it does not within PATIENCE."""
+    """Returns how long after `started` a condition holds, or None if it does not within PATIENCE."""
     while not condition():
         if time.monotonic() - started > PATIENCE:
             return None
@@ -385,7 +385,7 @@ def seconds_until(condition, started):
 
 
 def failure(name, index, directory):
-    """Signals one of two workers that train, and returns what the other did and what they left."""
+    """Signals one of two training workers. Returns the reaction of the other one and the saved state."""
     program = pathlib.Path(__file__).parents[1] / "run_train.py"
     running = launch([program, *FAILING_RUN, f"--output_dir={directory}"], 2, directory)
     log = pathlib.Path(f"{directory}.{1 - index}.log")
@@ -463,7 +463,7 @@ def print_model():
             )
 
 
-def main():
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--part", choices=("numbers", "speed", "failures", "model"), default="numbers")
     parser.add_argument("--steps", type=int, default=50)

@@ -1,6 +1,6 @@
-"""Wrong inputs of every kind that a user may hand over, for as long as wanted: each must be a value or one line.
+"""Fuzzes the package with wrong inputs of all kinds: each must give a result or an error of one line.
 
-The generators are those of `tests/fuzz`, which tries a few of each.
+The generators are those of `tests/fuzz`, which tries a few inputs of each kind.
 
 Run: python -m benchmarks.fuzz --seconds=240 [--seed=0] [--kind="features file"]
 """
@@ -14,19 +14,19 @@ import traceback
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 
-def main():
-    """Goes round the kinds until the time is over; exit code 1 where an input broke the rule."""
+def main() -> int:
+    """Tries inputs of each kind in turn until the time is over. Returns 1 if an input broke the rule, else 0."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seconds", type=float, default=60.0, help="How long to go on.")
-    parser.add_argument("--seed", type=int, default=0, help="The first input's; the following count from there.")
-    parser.add_argument("--kind", help="Only this kind of input.")
+    parser.add_argument("--seconds", type=float, default=60.0, help="Duration in seconds.")
+    parser.add_argument("--seed", type=int, default=0, help="Seed of the first input. Each further input adds 1.")
+    parser.add_argument("--kind", help="Test only this kind of input.")
     arguments = parser.parse_args()
 
     from absl import logging
 
     from tests.fuzz.inputs import KINDS, NotToldError, seeded, try_input
 
-    # Each damaged image would be a warning.
+    # Each damaged image would print a warning.
     logging.set_verbosity(logging.ERROR)
     kinds = [arguments.kind] if arguments.kind else list(KINDS)
     spent, slowest = dict.fromkeys(kinds, 0.0), dict.fromkeys(kinds, 0.0)

@@ -1,6 +1,6 @@
-"""Augmented images a second of the input pipeline alone, beside PyTorch's DataLoader with torchvision's transforms.
+"""Measures augmented images per second of the input pipeline, compared with PyTorch's DataLoader and torchvision.
 
-Every measurement is a process of its own, ours and theirs in turn. From memory: uint8 arrays. From disk: JPEG files,
+Every measurement runs in a separate process, ours and theirs in turn. From memory: uint8 arrays. From disk: JPEG files,
 ours in TFRecord files as `prepare` writes them, theirs one file per image. PyTorch and torchvision are optional:
 pip install torch==2.13.0 torchvision==0.28.0
 
@@ -19,7 +19,7 @@ import tempfile
 import time
 
 CLASSES, IMAGES_A_CLASS, WAYS, SHOTS = 64, 60, 64, 4
-# No augmentation, the default one, and a strong one.
+# No augmentation, the default, and a strong one.
 RECIPES = {
     "none": {"crop": "none", "flip": False},
     "shift, flip": {},
@@ -86,7 +86,7 @@ def pytorch(folder, size, place, recipe):
             image = arrays[position] if place == "memory" else Image.open(folder / f"{position}.jpg").convert("RGB")
             return transform(image), position // IMAGES_A_CLASS
 
-    # One thread a process, as its documentation advises: the workers are the parallelism.
+    # One thread per process, as its documentation advises, because the workers run in parallel.
     torch.set_num_threads(1)
     loader = torch.utils.data.DataLoader(
         Images(), WAYS * SHOTS, shuffle=True, num_workers=os.cpu_count(), persistent_workers=True
@@ -100,7 +100,7 @@ def pytorch(folder, size, place, recipe):
 
 
 def measure(library, folder, size, place, recipe, duration):
-    """Prints images per second, and per second of one core's time (of this process, not of PyTorch's workers)."""
+    """Prints images per second, and per second of CPU time (of this process, without PyTorch's workers)."""
     batches = {"ours": ours, "DataLoader": pytorch}[library](pathlib.Path(folder), size, place, recipe)
     for _ in range(6):
         next(batches)
@@ -112,7 +112,7 @@ def measure(library, folder, size, place, recipe, duration):
 
 
 def measured(*arguments):
-    """Runs `measure` in a process of its own."""
+    """Runs `measure` in a separate process."""
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
     command = [sys.executable, __file__, f"--measure={json.dumps(arguments)}"]
     completed = subprocess.run(command, capture_output=True, text=True, env=environment)
@@ -121,7 +121,7 @@ def measured(*arguments):
     return json.loads(completed.stdout.splitlines()[-1])
 
 
-def main():
+def main() -> None:
     """Prints a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=2)

@@ -1,7 +1,7 @@
-"""Whether a training that was killed at random instants and started again ends bit for bit as one that was not.
+"""Checks that trainings that were killed at random times and resumed end with the same bits as an uninterrupted one.
 
-Runs one training unbroken, and others that get SIGKILL at instants drawn from the unbroken one's duration, are started
-again each time, and end. All are --deterministic and save a checkpoint every step, so that kills hit writes too.
+Runs one training without interruption, and others that get SIGKILL at random times within its duration and are started
+again each time. All are --deterministic and save a checkpoint every step, so that some kills hit writes.
 
 Run: python benchmarks/kill_and_resume.py [--runs=20] [--kills=3] [--filters=8,16,32,64] [--classification_loss=bce …]
 """
@@ -22,13 +22,13 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import numpy as np
 
 SIDE, CLASSES, IMAGES = 16, 12, 24
-# What may differ: time and place.
+# Entries that may differ: time and place.
 TIMED = {"images_per_second"}
 PLACED = ("--output_dir=",)
 
 
 def make_splits():
-    """Train, val and test splits of noisy colours."""
+    """Returns train, val and test splits of noisy colours."""
     from dsl_tf.data import Split
 
     def split(seed):
@@ -42,7 +42,7 @@ def make_splits():
 
 
 def train_run(directory, options):
-    """Trains in a process of its own, silently."""
+    """Trains without output. Runs in a separate process."""
     from dsl_tf.runs.configuration import TrainingConfiguration
     from dsl_tf.training import train
 
@@ -63,7 +63,7 @@ def train_run(directory, options):
 
 
 def outcome(directory):
-    """What must be the same bits: weights, statistics, metrics and results."""
+    """Returns what must have the same bits: weights, statistics, metrics and results."""
     import keras
 
     with np.load(directory / "training_statistics.npz", allow_pickle=False) as archive:
@@ -71,7 +71,7 @@ def outcome(directory):
     arrays += keras.models.load_model(directory / "backbone.keras").get_weights()
     metrics = [json.loads(line) for line in (directory / "metrics.jsonl").read_text().splitlines()]
     results = json.loads((directory / "results.json").read_text())
-    # Of the sources, which somebody may edit meanwhile.
+    # Depends on the sources, which may be edited in the meantime.
     del results["commit"]
     results["flags"] = [line for line in results["flags"] if not line.startswith(PLACED)]
     return (
@@ -88,11 +88,11 @@ def start(context, directory, options):
 
 
 def killed_run(context, directory, options, kills, duration, instants):
-    """Kills a run at random instants and lets it end; returns how many kills met it, and how many of these a write."""
+    """Kills a run at random times, then lets it end. Returns the number of kills, and of kills during a write."""
     met = writes = 0
     for kill in range(kills):
         process = start(context, directory, options)
-        # What goes on takes less time than the whole: instants of all of it would mostly come too late.
+        # A resumed run takes less time than the full one, in which most random times would be too late.
         process.join(instants.uniform(0, duration if kill == 0 else 0.7 * duration))
         if process.exitcode is None:
             process.kill()
@@ -108,11 +108,11 @@ def killed_run(context, directory, options, kills, duration, instants):
     return met, writes
 
 
-def main():
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--runs", type=int, default=20)
-    parser.add_argument("--kills", type=int, default=3, help="kills of each run")
-    parser.add_argument("--seed", type=int, default=0, help="seed of the instants")
+    parser.add_argument("--kills", type=int, default=3, help="kills per run")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the random times")
     parser.add_argument("--epochs", type=int, default=6)
     parser.add_argument("--filters", default="8,16,32,64")
     parser.add_argument("--classification_loss", default="sce")
@@ -120,7 +120,7 @@ def main():
     arguments = parser.parse_args()
     options = {name: getattr(arguments, name) for name in ("epochs", "classification_loss", "metric_loss")}
     options["filters"] = tuple(int(width) for width in arguments.filters.split(","))
-    # Processes that have TensorFlow imported when they start: the instants fall into the run.
+    # Processes start with TensorFlow already imported, so that kills fall into the run.
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["dsl_tf.training"])
     instants = random.Random(arguments.seed)
@@ -134,9 +134,9 @@ def main():
         process = start(context, folder / "unbroken", options)
         process.join()
         if process.exitcode:
-            sys.exit(f"The unbroken run failed with exit code {process.exitcode}")
+            sys.exit(f"The uninterrupted run failed with exit code {process.exitcode}")
         duration = time.monotonic() - started
-        print(f"unbroken: {duration:.1f} s", flush=True)
+        print(f"uninterrupted: {duration:.1f} s", flush=True)
         expected = outcome(folder / "unbroken")
         identical = met = writes = 0
         for number in range(arguments.runs):
@@ -146,7 +146,7 @@ def main():
             equal = outcome(directory) == expected
             identical += equal
             print(f"run {number}: {of_run[0]} kills, {'identical' if equal else 'DIFFERENT'}", flush=True)
-    print(f"{identical} of {arguments.runs} runs ended identical after {met} kills, {writes} of them within a write")
+    print(f"{identical} of {arguments.runs} runs ended identical after {met} kills, {writes} of them during a write")
     sys.exit(0 if identical == arguments.runs else 1)
 
 

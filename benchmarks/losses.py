@@ -1,7 +1,7 @@
-"""What the integrated losses add to a training step of ResNet-12: steps of each in turn, in one process.
+"""Measures the time that the integrated losses add to a training step of ResNet-12, in turn in one process.
 
-"Held" is the spectral sum that decomposes W every ten steps; a tenth of that is in its time. Then the ways to the
-spectrum of W, alone.
+"Held" is the spectral sum that decomposes W every ten steps; its time includes a tenth of a decomposition. Then it
+times several ways to compute the spectrum of W.
 
 Run: python benchmarks/losses.py [--rounds=9]
 """
@@ -10,6 +10,7 @@ import argparse
 import os
 import statistics
 import time
+from collections.abc import Callable
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
@@ -27,7 +28,7 @@ INTEGRATIONS = {64: ("direct_sum", "spectral_sum"), 351: ("direct_sum", "spectra
 
 
 def step_with(integration, classes, precision):
-    """Returns functions that take a step and wait for its end; `HELD` decomposes W in the second one, else None."""
+    """Returns a function that runs a step, and one that decomposes W, or None for losses other than `HELD`."""
     options = {"metric_loss": "none"} if integration == "none" else {"integration": integration}
     if integration == HELD:
         options = {"integration": "spectral_sum", "spectral_interval": INTERVAL}
@@ -50,15 +51,15 @@ def step_with(integration, classes, precision):
     return take_step, refresh if integration == HELD else None
 
 
-def seconds(function):
-    """Returns the seconds of a call."""
+def seconds(function: Callable[[], object]) -> float:
+    """Returns the duration of a call in seconds."""
     started = time.perf_counter()
     function()
     return time.perf_counter() - started
 
 
 def decompositions(rounds):
-    """Returns `{name: median milliseconds}` of ways to the spectrum of a kernel of 640×908."""
+    """Returns `{name: median milliseconds}` of ways to compute the spectrum of a 640×908 kernel."""
     kernel = tf.constant(np.random.default_rng(0).standard_normal((640, 908)))
 
     def eigenvalues(dtype):
@@ -79,7 +80,7 @@ def decompositions(rounds):
     return {name: 1e3 * statistics.median(values) for name, values in taken.items()}
 
 
-def main():
+def main() -> None:
     """Prints a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=9)
@@ -94,12 +95,12 @@ def main():
             take_step()
         for _ in range(arguments.rounds):
             for name, (take_step, refresh) in functions.items():
-                # One decomposition for every INTERVAL steps.
+                # One decomposition per INTERVAL steps.
                 share = 0 if refresh is None else seconds(refresh) / INTERVAL
                 taken[name].append(seconds(take_step) + share)
         for name in functions:
             median = statistics.median(taken[name])
-            # Of each round: neighbours in time had the same machine.
+            # Per round, so that times close to each other are compared.
             more = statistics.median(np.subtract(taken[name], taken["sum"]))
             share = more / statistics.median(taken["sum"])
             print(f"{name:24}{classes:6}{median:10.3f}{1e3 * more:24.1f}{100 * share:9.2f}%", flush=True)

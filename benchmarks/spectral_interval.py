@@ -1,10 +1,10 @@
-"""How far W's spectrum lags behind where the spectral sum decomposes W every k steps (`--spectral_interval`).
+"""Measures the lag of W's spectrum if the spectral sum decomposes W every k steps (`--spectral_interval`).
 
-Trains a narrow ResNet-12 with the spectral sum, k = 1, and compares at each step the weighting of features with that of
-the last step that k divides: the largest change of a feature of norm 1, from 0 to 1.
+Trains a narrow ResNet-12 with the spectral sum, k = 1, and compares the weighting of features at each step with that of
+the last multiple of k: the largest change of a feature of norm 1, from 0 to 1.
 
 Run: python benchmarks/spectral_interval.py [--data_dir=DIR] [--epochs=10]
-DIR has a folder `train` of folders of images; without it, the embedded glyphs.
+DIR has a folder `train` with a folder of images per class. The default is the built-in glyphs.
 """
 
 import argparse
@@ -42,7 +42,7 @@ def trained_kernels(configuration):
     return kernels, round(configuration.schedule_epochs[1][0] * epoch_steps)
 
 
-def main():
+def main() -> None:
     """Prints a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data_dir")
@@ -69,7 +69,7 @@ def main():
             np.linalg.norm(weighting - weightings[step - step % interval], 2)
             for step, weighting in enumerate(weightings)
         ]
-        # What is held at the drop may be from before it.
+        # At the drop, the projection may be from before it.
         after = changes[min(drop + interval, len(changes) - 1) :]
         print(f"{interval:6}{np.mean(changes):16.4f}{np.max(changes):10.4f}{np.mean(after):22.4f}{np.max(after):10.4f}")
 

@@ -1,7 +1,7 @@
-"""Disk and memory of a data set as large as tiered-ImageNet, from its pickles to training batches.
+"""Measures disk space and memory for a data set of the size of tiered-ImageNet, from pickles to training batches.
 
 Writes generated images in the format `{split}_images_png.pkl` with the published number of classes and images, prepares
-them, and reads training batches, each step in a process of its own. Needs 25 GB below --folder.
+them, and reads training batches, each in a separate process. Needs 25 GB below --folder.
 
 Run: python benchmarks/storage.py --folder=/a/large/disk [--part=0.01]
 """
@@ -33,7 +33,7 @@ def generate(folder, part):
     random = np.random.default_rng(0)
     pngs = []
     for _ in range(DISTINCT_IMAGES):
-        # Smooth shapes and a little noise: PNG files of 13 kB, as those of tiered-ImageNet are.
+        # Smooth shapes with a little noise: PNG files of 13 kB, as in tiered-ImageNet.
         coarse = Image.fromarray(random.integers(0, 256, (11, 11, 3), np.uint8)).resize((SIDE, SIDE), Image.BICUBIC)
         noisy = np.asarray(coarse, np.int32) + random.normal(0, 2, (SIDE, SIDE, 3)).round().astype(np.int32)
         png = io.BytesIO()
@@ -57,13 +57,13 @@ def generate(folder, part):
 
 
 def _memory():
-    """The most memory this process had at once in MB, and what it has now of its own, without mapped files."""
+    """Returns in MB the peak memory of this process, and its current memory without mapped files."""
     status = dict(line.split(":", 1) for line in pathlib.Path("/proc/self/status").read_text().splitlines())
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024, int(status["RssAnon"].split()[0]) // 1024
 
 
 def prepare(source, cache, allow_partial):
-    """Prepares the generated files and prints what that took."""
+    """Prepares the generated files and prints time, disk space and memory."""
     from dsl_tf.data import prepared
 
     started = time.monotonic()
@@ -74,7 +74,7 @@ def prepare(source, cache, allow_partial):
     images = sum(len(prepared.load_prepared(folder, split).labels) for split in prepared.prepared_splits(folder))
     most, own = _memory()
     print(
-        f"prepared    {images:>9,} images in {seconds:,.0f} s, {len(files)} files, {size / images:,.0f} bytes an image"
+        f"prepared    {images:>9,} images in {seconds:,.0f} s, {len(files)} files, {size / images:,.0f} bytes per image"
     )
     print(f"            peak resident memory {most:,} MB (mapped source files included), own {own:,} MB")
 
@@ -97,18 +97,18 @@ def train(source, cache, allow_partial):
         next(batches)
     seconds = time.monotonic() - started
     most, own = _memory()
-    print(f"batches     {BATCHES * WAYS * shots / seconds:>9,.0f} augmented images a second")
+    print(f"batches     {BATCHES * WAYS * shots / seconds:>9,.0f} augmented images per second")
     print(f"            peak resident memory {most:,} MB, own {own:,} MB")
 
 
-def main():
-    """Runs the steps, each in a fresh process, so that none is charged with another's memory."""
+def main() -> None:
+    """Runs the steps, each in a new process, so that their memory is measured separately."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        "--folder", type=pathlib.Path, required=True, help="An empty folder, or one of an earlier call."
+        "--folder", type=pathlib.Path, required=True, help="An empty folder, or the folder of an earlier call."
     )
-    parser.add_argument("--part", type=float, default=1.0, help="Part of the published number of images.")
-    parser.add_argument("--step", choices=("generate", "prepare", "train"), help="Only this step.")
+    parser.add_argument("--part", type=float, default=1.0, help="Fraction of the published number of images.")
+    parser.add_argument("--step", choices=("generate", "prepare", "train"), help="Run only this step.")
     arguments = parser.parse_args()
     source, cache = arguments.folder / "source", arguments.folder / "cache"
     if arguments.step is None:

@@ -1,4 +1,4 @@
-"""What the training loop adds to the bare step, and how long a run takes to start.
+"""Measures the overhead of the training loop per step, and the time until a run starts.
 
 Trains a narrow ResNet-12 on generated images for a few epochs, with batches from memory, progress bar, logs and
 checkpoints, and then takes the same steps with one batch that is there already. Loop and bare step take turns.
@@ -29,8 +29,8 @@ STARTS = {
 }
 
 
-def seconds_of(code):
-    """Returns the seconds that Python takes to start and run some code."""
+def seconds_of(code: str) -> float:
+    """Returns the seconds that Python needs to start and run some code."""
     started = time.perf_counter()
     subprocess.run([sys.executable, "-c", code], check=True, stderr=subprocess.DEVNULL)
     return time.perf_counter() - started
@@ -69,14 +69,14 @@ def new_step():
     return step, tf.constant(train.images[rows]), tf.constant(train.labels[rows])
 
 
-def first_step():
-    """Takes one step."""
+def first_step() -> None:
+    """Runs one step."""
     step, images, labels = new_step()
     step(images, labels)
     step.steps.numpy()
 
 
-def main():
+def main() -> None:
     """Prints a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3)
@@ -105,7 +105,7 @@ def main():
             with contextlib.redirect_stdout(io.StringIO()):
                 train(configuration(str(output), epochs=2), data)
             lines = [json.loads(line) for line in (output / "metrics.jsonl").read_text().splitlines()]
-            # Of the second epoch: the first one's steps wait for the graph.
+            # Of the second epoch, because the first one includes tracing the graph.
             loop_seconds.append(WAYS * SHOTS / lines[1]["images_per_second"])
             bare_seconds.append(bare())
     bare_median, loop_median = statistics.median(bare_seconds), statistics.median(loop_seconds)

@@ -1,6 +1,6 @@
-"""Seconds of a training step of ResNet-12: this package beside the same network in PyTorch, on the same cores.
+"""Times a training step of ResNet-12: this package and the same network in PyTorch, on the same cores.
 
-Every measurement is a process of its own, ours and PyTorch's in turn, so that neither's threads disturb the other's.
+Every measurement runs in a separate process, ours and PyTorch's in turn, so that their threads do not compete.
 PyTorch is optional: pip install torch==2.13.0
 
 Run: python benchmarks/training_step.py [--rounds=2] [--steps=8] [--shapes=32x64,84x512]
@@ -20,7 +20,7 @@ CLASSES = 64
 
 
 def batch(size, images):
-    """Random images uint8 [n, size, size, 3] and labels [n]."""
+    """Returns random images uint8 [n, size, size, 3] and labels [n]."""
     import numpy as np
 
     random = np.random.default_rng(0)
@@ -28,7 +28,7 @@ def batch(size, images):
 
 
 def ours(size, images, precision, jit_compile, deterministic):
-    """Returns a function that takes one step with this package's trainer."""
+    """Returns a function that runs one step with this package's trainer."""
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
     import tensorflow as tf
 
@@ -52,7 +52,7 @@ def ours(size, images, precision, jit_compile, deterministic):
 
 
 def pytorch(size, images, precision, jit_compile, deterministic):
-    """Returns a function that takes one step with the same network, loss and optimizer in PyTorch, as it comes."""
+    """Returns a function that runs one step with the same network, loss and optimizer in plain PyTorch."""
     import torch
     from torch import nn
 
@@ -72,7 +72,7 @@ def pytorch(size, images, precision, jit_compile, deterministic):
                 convolution(filters, filters, 3),
             )
             self.shortcut = convolution(inputs, filters, 1)
-            # Pooling before the monotone activation, as in this package's network.
+            # Pooling before the monotone activation, as in this package.
             self.end = nn.Sequential(nn.MaxPool2d(2), nn.LeakyReLU(0.1))
 
         def forward(self, x):
@@ -99,7 +99,7 @@ def pytorch(size, images, precision, jit_compile, deterministic):
 
 
 def measure(library, size, images, precision, jit_compile, deterministic, steps):
-    """Prints a JSON line: the seconds of each step, and the most memory that the process had."""
+    """Prints a JSON line: the seconds of each step, and the peak memory of the process."""
     take_step = {"ours": ours, "PyTorch": pytorch}[library](size, images, precision, jit_compile, deterministic)
     take_step()
     take_step()
@@ -112,7 +112,7 @@ def measure(library, size, images, precision, jit_compile, deterministic, steps)
 
 
 def measured(*arguments):
-    """Runs `measure` in a process of its own."""
+    """Runs `measure` in a separate process."""
     command = [sys.executable, __file__, f"--measure={json.dumps(arguments)}"]
     completed = subprocess.run(command, capture_output=True, text=True)
     if completed.returncode:
@@ -120,13 +120,13 @@ def measured(*arguments):
     return json.loads(completed.stdout.splitlines()[-1])
 
 
-def main():
+def main() -> None:
     """Prints a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--steps", type=int, default=8)
     parser.add_argument("--jit_compile", action="store_true", help="ours with --jit_compile")
-    parser.add_argument("--shapes", default="32x64,32x256,84x64", help="SIZExBATCH, several by commas")
+    parser.add_argument("--shapes", default="32x64,32x256,84x64", help="SIZExBATCH, separated by commas")
     parser.add_argument("--precisions", default="float32,mixed_bfloat16")
     parser.add_argument("--deterministic", action="store_true", help="ours with TensorFlow's deterministic operations")
     parser.add_argument("--ours", action="store_true", help="without PyTorch")

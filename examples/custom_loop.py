@@ -1,4 +1,4 @@
-"""Adds the direct sum to a Keras classifier with a training loop of its own: no trainer, only `dsl_tf.losses`.
+"""Adds the direct sum to a Keras classifier in a custom training loop, with `dsl_tf.losses` and without the trainer.
 
 python examples/custom_loop.py
 
@@ -22,7 +22,7 @@ keras.utils.set_random_seed(0)
 splits = {name: load() for name, load in open_splits("glyphs").items()}
 train, test = splits["train"], splits["test"]
 
-# The model that exists: any with a Dense layer at its end that has more inputs than classes.
+# An existing model: any that ends with a Dense layer with more inputs than classes.
 x = inputs = keras.Input((32, 32, 3))
 x = layers.Rescaling(1 / 127.5, offset=-1)(x)
 for filters in (32, 64, 128, 256):
@@ -32,7 +32,7 @@ for filters in (32, 64, 128, 256):
 x = layers.GlobalAveragePooling2D()(x)
 model = keras.Model(inputs, layers.Dense(train.class_count)(x))
 
-# What the direct sum asks of it: the classifier, and the features that go into it.
+# The direct sum needs the classifier and its input features.
 classifier = model.layers[-1]
 backbone = keras.Model(model.input, classifier.input)
 loss = losses.DirectSumLoss(classifier, classification="sce", metric="nca")
@@ -55,7 +55,7 @@ def accuracy_on_unseen_classes() -> str:
 
 
 print("Before:", accuracy_on_unseen_classes())
-# A metric loss compares images of one class, so a batch has 4 images of each of 32 classes.
+# A metric loss compares images of one class, so each batch has 4 images per class of 32 classes.
 values = []
 for step, indices in BalancedBatches(train.labels, ways=32, shots=4, seed=0).iterate(start_step=1):
     values.append(train_step(train.images[indices], train.labels[indices]))
