@@ -1,16 +1,14 @@
 """The configuration of a training run."""
 
 import dataclasses
-from typing import Any
 
-from dsl_tf.data.names import DATASETS, TFDS_PREFIX
 from dsl_tf.errors import UserError
 from dsl_tf.evaluation.accuracy import CLASSIFIERS
 from dsl_tf.losses import CLASSIFICATION_LOSSES, INTEGRATIONS, METRIC_LOSSES
 from dsl_tf.models.applications import APPLICATIONS
+from dsl_tf.runs.configuration.data import DataConfiguration
 from dsl_tf.runs.configuration.options import (
     PRECISIONS,
-    Checked,
     check_devices,
     distribution_option,
     option,
@@ -19,98 +17,16 @@ from dsl_tf.runs.configuration.options import (
 
 # The backbones that --filters shapes.
 RESNETS = ("resnet12", "resnet12_basic")
-# The fields that `dsl_tf.data.open_splits` takes.
-DATA_OPTIONS = (
-    "dataset",
-    "data_dir",
-    "image_size",
-    "strict",
-    "cache_dir",
-    "allow_partial",
-    "class_split",
-    "val_fraction",
-    "keep_truncated",
-)
 
 
 @dataclasses.dataclass(frozen=True)
-class TrainingConfiguration(Checked):
+class TrainingConfiguration(DataConfiguration):
     """A training run. Each field is a flag of `dsl_tf train`, with its help beside it.
 
     Raises:
         UserError: if a value is out of its limits, or values exclude each other.
     """
 
-    dataset: str = option(
-        "glyphs",
-        f"Data set to train on: {', '.join(DATASETS)}, or {TFDS_PREFIX}NAME of TensorFlow Datasets. glyphs are "
-        "rendered characters and need no download; folder reads your own images.",
-        "data",
-    )
-    data_dir: str | None = option(
-        None,
-        "Folder that holds the data, in any format in which the data set is distributed. A folder of your own images "
-        "holds train/CLASS/IMAGE and, if you have them, val and test.",
-        "data",
-        mathematical=False,
-        path=True,
-    )
-    image_size: int | None = option(
-        None,
-        "Height and width of the images in pixels. By default the data set's own size.",
-        "data",
-        minimum=8,
-        maximum=4096,
-    )
-    val_fraction: float = option(
-        0.0,
-        "Fraction of the training classes to hold out for validation. Only for data without a val split.",
-        "data",
-        minimum=0,
-        below=1,
-    )
-    class_split: str | None = option(
-        None,
-        f"JSON file that lists the train, val and test classes of a {TFDS_PREFIX} data set.",
-        "data",
-        mathematical=False,
-        path=True,
-    )
-    cache_dir: str | None = option(
-        None,
-        "Folder for prepared data. By default dsl_tf in your cache folder (usually ~/.cache/dsl_tf).",
-        "data",
-        mathematical=False,
-        path=True,
-    )
-    allow_partial: bool = option(
-        False, "Accept a data set with fewer images than published, with a warning.", "data", mathematical=False
-    )
-    strict: bool = option(False, "Stop at an unreadable image instead of skipping it.", "data", mathematical=False)
-    keep_truncated: bool = option(
-        False,
-        "Read JPEG files that are cut short as far as they go (the rest is grey), instead of skipping them.",
-        "data",
-    )
-    crop: str = option(
-        "pad",
-        "Crop the training images at random: a shift after padding (pad), a box of random size (resized), or none.",
-        "data",
-        choices=("pad", "resized", "none"),
-    )
-    flip: bool | None = option(
-        None,
-        "Mirror the training images at random. On by default except for glyphs. Turn it off for text, or anything "
-        "whose mirror image means something else.",
-        "data",
-    )
-    color_jitter: float = option(
-        0.0,
-        "Change brightness, contrast and saturation of the training images by up to this fraction.",
-        "data",
-        minimum=0,
-        maximum=1,
-    )
     backbone: str = option(
         "resnet12",
         "Network from images to features: resnet12; resnet12_basic, the variant that the paper's reference [20] "
@@ -298,10 +214,6 @@ class TrainingConfiguration(Checked):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.dataset not in DATASETS and not self.dataset.startswith(TFDS_PREFIX):
-            raise UserError(
-                f"--dataset must be one of {', '.join(DATASETS)}, or {TFDS_PREFIX}NAME. Received: {self.dataset!r}."
-            )
         check_devices(self.distribution, self.virtual_devices)
         if len(self.filters) != 4:
             raise UserError(f"--filters must be four numbers of channels. Received: {len(self.filters)}.")
@@ -320,11 +232,6 @@ class TrainingConfiguration(Checked):
         if self.output_dir is None:
             dataset = self.dataset.replace(":", "_").replace("/", "_")
             object.__setattr__(self, "output_dir", f"runs/{dataset}_{self.loss_name}_seed{self.seed}")
-
-    @property
-    def data_options(self) -> dict[str, Any]:
-        """The arguments of `dsl_tf.data.open_splits`, by name."""
-        return {name: getattr(self, name) for name in DATA_OPTIONS}
 
     @property
     def loss_name(self) -> str:
