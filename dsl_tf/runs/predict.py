@@ -98,7 +98,7 @@ def predict(
     unreadable = [Skipped(paths[position], reason) for position, reason in reasons.items()]
     _warn("images to classify", unreadable, "without a class")
     if not len(query):
-        raise UserError(f"{images_dir!r} must hold readable images. Received: {len(files)} files, none readable.")
+        raise UserError(f"{images_dir!r} must hold readable images. Received: none of {len(files)} is readable.")
     support, query = (_transformed(features, transform, mean, model) for features in (support, query))
     if classifier == "laplacian_shot":
         probabilities = laplacian_shot_probabilities(support, labels, query, lam=lam)
