@@ -155,7 +155,7 @@ def test_numbers_are_printed_if_they_cannot_be_kept(finished_run, tmp_path, capf
     printed = capfd.readouterr()
     assert "3-way 1-shot (%)" in printed.out
     (line,) = printed.err.splitlines()
-    assert line.startswith("warning: --output_dir=") and "not kept" in line
+    assert line.startswith("warning: --output_dir=") and "not saved" in line
 
 
 @pytest.mark.parametrize(
