@@ -113,7 +113,13 @@ def timed(function: Callable[[], Any]) -> tuple[Any, float]:
     return result, min(seconds)
 
 
-def one_by_one(classify, features, support, query, episodes):
+def one_by_one(
+    classify: Callable[[np.ndarray, np.ndarray], np.ndarray],
+    features: np.ndarray,
+    support: np.ndarray,
+    query: np.ndarray,
+    episodes: int,
+) -> np.ndarray:
     """Classifies episodes one by one: predictions [episodes, N, Q]."""
     return np.stack(
         [

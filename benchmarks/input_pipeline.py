@@ -17,6 +17,8 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from typing import Any
 
 CLASSES, IMAGES_A_CLASS, WAYS, SHOTS = 64, 60, 64, 4
 # No augmentation, the default, and a strong one.
@@ -27,7 +29,7 @@ RECIPES = {
 }
 
 
-def generate(folder, size):
+def generate(folder: pathlib.Path, size: int) -> None:
     """Writes smooth random images as shards, as a folder of JPEG files and as an array."""
     import numpy as np
     from PIL import Image
@@ -48,7 +50,7 @@ def generate(folder, size):
     np.save(folder / "images.npy", np.stack(arrays))
 
 
-def ours(folder, size, place, recipe):
+def ours(folder: pathlib.Path, size: int, place: str, recipe: str) -> Iterator[Any]:
     """Returns an iterator of batches."""
     import numpy as np
 
@@ -63,7 +65,7 @@ def ours(folder, size, place, recipe):
     return iter(training_batches(split, WAYS, SHOTS, seed=0, **RECIPES[recipe]))
 
 
-def pytorch(folder, size, place, recipe):
+def pytorch(folder: pathlib.Path, size: int, place: str, recipe: str) -> Iterator[Any]:
     """Returns an iterator of batches of the same images and equivalent transforms."""
     import numpy as np
     import torch
@@ -79,10 +81,10 @@ def pytorch(folder, size, place, recipe):
     arrays = np.load(folder / "images.npy")
 
     class Images(torch.utils.data.Dataset):
-        def __len__(self):
+        def __len__(self) -> int:
             return CLASSES * IMAGES_A_CLASS
 
-        def __getitem__(self, position):
+        def __getitem__(self, position: int) -> tuple[Any, int]:
             image = arrays[position] if place == "memory" else Image.open(folder / f"{position}.jpg").convert("RGB")
             return transform(image), position // IMAGES_A_CLASS
 
@@ -92,14 +94,14 @@ def pytorch(folder, size, place, recipe):
         Images(), WAYS * SHOTS, shuffle=True, num_workers=os.cpu_count(), persistent_workers=True
     )
 
-    def endless():
+    def endless() -> Iterator[Any]:
         while True:
             yield from loader
 
     return endless()
 
 
-def measure(library, folder, size, place, recipe, duration):
+def measure(library: str, folder: str, size: int, place: str, recipe: str, duration: float) -> None:
     """Prints images per second, and per second of CPU time (of this process, without PyTorch's workers)."""
     batches = {"ours": ours, "DataLoader": pytorch}[library](pathlib.Path(folder), size, place, recipe)
     for _ in range(6):
@@ -111,7 +113,7 @@ def measure(library, folder, size, place, recipe, duration):
     print(json.dumps([count / (time.perf_counter() - started), count / (time.process_time() - processor_started)]))
 
 
-def measured(*arguments):
+def measured(*arguments: object) -> Any:
     """Runs `measure` in a separate process."""
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
     command = [sys.executable, __file__, f"--measure={json.dumps(arguments)}"]

@@ -16,6 +16,8 @@ import random
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
+from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
@@ -27,11 +29,11 @@ TIMED = {"images_per_second"}
 PLACED = ("--output_dir=",)
 
 
-def make_splits():
+def make_splits() -> dict[str, Any]:
     """Returns train, val and test splits of noisy colours."""
     from dsl_tf.data import Split
 
-    def split(seed):
+    def split(seed: int) -> Any:
         generator = np.random.default_rng(seed)
         colours = np.repeat(generator.uniform(60, 200, (CLASSES, 1, 1, 3)), IMAGES, axis=0)
         pixels = np.clip(colours + generator.normal(0, 40, (CLASSES * IMAGES, SIDE, SIDE, 3)), 0, 255)
@@ -41,7 +43,7 @@ def make_splits():
     return {name: split(seed) for seed, name in enumerate(("train", "val", "test"))}
 
 
-def train_run(directory, options):
+def train_run(directory: pathlib.Path, options: Mapping[str, Any]) -> None:
     """Trains without output. Runs in a separate process."""
     from dsl_tf.runs.configuration import TrainingConfiguration
     from dsl_tf.training import train
@@ -62,7 +64,7 @@ def train_run(directory, options):
         train(configuration, make_splits())
 
 
-def outcome(directory):
+def outcome(directory: pathlib.Path) -> tuple[list, list, dict[str, Any]]:
     """Returns what must have the same bits: weights, statistics, metrics and results."""
     import keras
 
@@ -81,13 +83,20 @@ def outcome(directory):
     )
 
 
-def start(context, directory, options):
+def start(context: Any, directory: pathlib.Path, options: Mapping[str, Any]) -> Any:
     process = context.Process(target=train_run, args=(directory, options))
     process.start()
     return process
 
 
-def killed_run(context, directory, options, kills, duration, instants):
+def killed_run(
+    context: Any,
+    directory: pathlib.Path,
+    options: Mapping[str, Any],
+    kills: int,
+    duration: float,
+    instants: random.Random,
+) -> tuple[int, int]:
     """Kills a run at random times, then lets it end. Returns the number of kills, and of kills during a write."""
     met = writes = 0
     for kill in range(kills):

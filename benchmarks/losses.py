@@ -27,7 +27,7 @@ HELD = "spectral_sum, held"
 INTEGRATIONS = {64: ("direct_sum", "spectral_sum"), 351: ("direct_sum", "spectral_sum"), 908: ("spectral_sum", HELD)}
 
 
-def step_with(integration, classes, precision):
+def step_with(integration: str, classes: int, precision: str) -> tuple[Callable[[], None], Callable[[], None] | None]:
     """Returns a function that runs a step, and one that decomposes W, or None for losses other than `HELD`."""
     options = {"metric_loss": "none"} if integration == "none" else {"integration": integration}
     if integration == HELD:
@@ -40,11 +40,11 @@ def step_with(integration, classes, precision):
     images = tf.constant(np.random.default_rng(0).integers(0, 256, (IMAGES, SIZE, SIZE, 3), np.uint8))
     labels = tf.constant(np.arange(IMAGES, dtype=np.int32) % WAYS)
 
-    def take_step():
+    def take_step() -> None:
         step(images, labels)
         step.steps.numpy()
 
-    def refresh():
+    def refresh() -> None:
         parts.loss.refresh()
         parts.loss.projection.numpy()
 
@@ -58,11 +58,11 @@ def seconds(function: Callable[[], object]) -> float:
     return time.perf_counter() - started
 
 
-def decompositions(rounds):
+def decompositions(rounds: int) -> dict[str, float]:
     """Returns `{name: median milliseconds}` of ways to compute the spectrum of a 640×908 kernel."""
     kernel = tf.constant(np.random.default_rng(0).standard_normal((640, 908)))
 
-    def eigenvalues(dtype):
+    def eigenvalues(dtype: tf.DType) -> tf.Tensor:
         W = tf.cast(kernel, dtype)
         return tf.linalg.eigh(tf.matmul(W, W, transpose_b=True))[0]
 

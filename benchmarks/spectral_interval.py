@@ -26,7 +26,7 @@ from dsl_tf.training.step import TrainingStep
 INTERVALS = (2, 10, 100)
 
 
-def trained_kernels(configuration):
+def trained_kernels(configuration: TrainingConfiguration) -> tuple[list[np.ndarray], int]:
     """Trains; returns W before each step, and the number of steps before the first drop of the learning rate."""
     train = load_splits(configuration)["train"]
     epoch_steps = steps_per_epoch(train.labels, configuration.ways, configuration.shots)

@@ -15,6 +15,7 @@ import resource
 import subprocess
 import sys
 import time
+from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
@@ -23,7 +24,7 @@ DISTINCT_IMAGES = 512
 WAYS, SHOTS, BATCHES = 128, 4, 50
 
 
-def generate(folder, part):
+def generate(folder: pathlib.Path, part: float) -> None:
     """Writes the three pickles of images and of labels; `part` of the images of each class, at least two."""
     import numpy as np
     from PIL import Image
@@ -56,13 +57,13 @@ def generate(folder, part):
             pickle.dump({"label_specific": labels, "label_specific_str": list(classes)}, file, protocol=3)
 
 
-def _memory():
+def _memory() -> tuple[int, int]:
     """Returns in MB the peak memory of this process, and its current memory without mapped files."""
     status = dict(line.split(":", 1) for line in pathlib.Path("/proc/self/status").read_text().splitlines())
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024, int(status["RssAnon"].split()[0]) // 1024
 
 
-def prepare(source, cache, allow_partial):
+def prepare(source: pathlib.Path, cache: pathlib.Path, allow_partial: bool) -> None:
     """Prepares the generated files and prints time, disk space and memory."""
     from dsl_tf.data import prepared
 
@@ -79,11 +80,11 @@ def prepare(source, cache, allow_partial):
     print(f"            peak resident memory {most:,} MB (mapped source files included), own {own:,} MB")
 
 
-def train(source, cache, allow_partial):
+def train(source: pathlib.Path, cache: pathlib.Path, allow_partial: bool) -> None:
     """Reads training batches as a run does, and prints their speed and the memory."""
     from dsl_tf.data import open_splits, training_batches
 
-    def load(name):
+    def load(name: str) -> Any:
         options = {"data_dir": source, "cache_dir": cache, "allow_partial": allow_partial}
         return open_splits("tiered_imagenet", **options)[name]()
 

@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
@@ -36,7 +37,7 @@ def seconds_of(code: str) -> float:
     return time.perf_counter() - started
 
 
-def configuration(output_dir, epochs=1):
+def configuration(output_dir: str, epochs: int = 1) -> Any:
     """Returns the configuration of the runs."""
     from dsl_tf.runs.configuration import TrainingConfiguration
 
@@ -45,7 +46,7 @@ def configuration(output_dir, epochs=1):
     )
 
 
-def splits():
+def splits() -> dict[str, Any]:
     """Returns generated training images."""
     import numpy as np
 
@@ -56,7 +57,7 @@ def splits():
     return {"train": Split(images, labels, tuple(map(str, range(CLASSES))))}
 
 
-def new_step():
+def new_step() -> tuple[Any, Any, Any]:
     """Returns a training step and a batch for it."""
     import tensorflow as tf
 
@@ -90,7 +91,7 @@ def main() -> None:
     data = splits()
     steps = CLASSES * IMAGES_A_CLASS // (WAYS * SHOTS)
 
-    def bare():
+    def bare() -> float:
         started = time.perf_counter()
         for _ in range(steps):
             step(images, labels)

@@ -14,12 +14,14 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from typing import Any
 
 FILTERS = (64, 160, 320, 640)
 CLASSES = 64
 
 
-def batch(size, images):
+def batch(size: int, images: int) -> tuple[Any, Any]:
     """Returns random images uint8 [n, size, size, 3] and labels [n]."""
     import numpy as np
 
@@ -27,7 +29,7 @@ def batch(size, images):
     return random.integers(0, 256, (images, size, size, 3), np.uint8), np.arange(images, dtype=np.int32) % CLASSES
 
 
-def ours(size, images, precision, jit_compile, deterministic):
+def ours(size: int, images: int, precision: str, jit_compile: bool, deterministic: bool) -> Callable[[], None]:
     """Returns a function that runs one step with this package's trainer."""
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
     import tensorflow as tf
@@ -44,25 +46,25 @@ def ours(size, images, precision, jit_compile, deterministic):
     step = TrainingStep(build(configuration, (size, size, 3), CLASSES, 100), jit_compile)
     tensors = [tf.constant(array) for array in batch(size, images)]
 
-    def take_step():
+    def take_step() -> None:
         step(*tensors)
         step.steps.numpy()
 
     return take_step
 
 
-def pytorch(size, images, precision, jit_compile, deterministic):
+def pytorch(size: int, images: int, precision: str, jit_compile: bool, deterministic: bool) -> Callable[[], None]:
     """Returns a function that runs one step with the same network, loss and optimizer in plain PyTorch."""
     import torch
     from torch import nn
 
-    def convolution(inputs, filters, kernel_size):
+    def convolution(inputs: int, filters: int, kernel_size: int) -> Any:
         return nn.Sequential(
             nn.Conv2d(inputs, filters, kernel_size, padding=kernel_size // 2, bias=False), nn.BatchNorm2d(filters)
         )
 
     class Block(nn.Module):
-        def __init__(self, inputs, filters):
+        def __init__(self, inputs: int, filters: int) -> None:
             super().__init__()
             self.convolutions = nn.Sequential(
                 convolution(inputs, filters, 3),
@@ -75,7 +77,7 @@ def pytorch(size, images, precision, jit_compile, deterministic):
             # Pooling before the monotone activation, as in this package.
             self.end = nn.Sequential(nn.MaxPool2d(2), nn.LeakyReLU(0.1))
 
-        def forward(self, x):
+        def forward(self, x: Any) -> Any:
             return self.end(self.convolutions(x) + self.shortcut(x))
 
     blocks = [Block(inputs, filters) for inputs, filters in zip((3, *FILTERS), FILTERS, strict=False)]
@@ -85,7 +87,7 @@ def pytorch(size, images, precision, jit_compile, deterministic):
     arrays = batch(size, images)
     pixels, labels = torch.from_numpy(arrays[0]), torch.from_numpy(arrays[1]).long()
 
-    def take_step():
+    def take_step() -> None:
         x = (pixels.permute(0, 3, 1, 2).float() / 127.5 - 1).contiguous(memory_format=torch.channels_last)
         optimizer.zero_grad(set_to_none=True)
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=precision != "float32"):
@@ -98,7 +100,9 @@ def pytorch(size, images, precision, jit_compile, deterministic):
     return take_step
 
 
-def measure(library, size, images, precision, jit_compile, deterministic, steps):
+def measure(
+    library: str, size: int, images: int, precision: str, jit_compile: bool, deterministic: bool, steps: int
+) -> None:
     """Prints a JSON line: the seconds of each step, and the peak memory of the process."""
     take_step = {"ours": ours, "PyTorch": pytorch}[library](size, images, precision, jit_compile, deterministic)
     take_step()
@@ -111,7 +115,7 @@ def measure(library, size, images, precision, jit_compile, deterministic, steps)
     print(json.dumps({"seconds": seconds, "megabytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}))
 
 
-def measured(*arguments):
+def measured(*arguments: object) -> Any:
     """Runs `measure` in a separate process."""
     command = [sys.executable, __file__, f"--measure={json.dumps(arguments)}"]
     completed = subprocess.run(command, capture_output=True, text=True)
