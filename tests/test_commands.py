@@ -281,7 +281,7 @@ def test_a_run_that_is_under_way_is_left_alone(data_dir, tmp_path, error_of):
     log = tmp_path / "run" / "metrics.jsonl"
     with started(arguments, log) as process:
         line = error_of("train", *arguments)
-        assert f"Process {process.pid} on" in line and "trains in" in line
+        assert f"Process {process.pid} on" in line and "in which no other process trains" in line
         assert process.wait(120) == 0
     assert [json.loads(line)["epoch"] for line in log.read_text().splitlines()] == list(range(1, 61))
     assert (tmp_path / "run" / "results.json").exists()

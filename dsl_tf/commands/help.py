@@ -11,6 +11,7 @@ from dsl_tf.runs.configuration.options import choices_of
 
 _WIDEST = 100
 _NARROWEST = 60
+_LONGEST_CHOICES = 76
 _EXAMPLES = {
     "train": "dsl_tf train --dataset=folder --data_dir=DIR --output_dir=runs/mine",
     "evaluate": "dsl_tf evaluate --run_dir=runs/mine --shots=1,5",
@@ -73,7 +74,10 @@ def _usage(field: dataclasses.Field) -> str:
         return f"--[no]{field.name}"
     if choices := choices_of(field.metadata):
         more = ",..." if field.metadata["items"] else ""
-        return f"--{field.name}={{{','.join(choices)}}}{more}"
+        usage = f"--{field.name}={{{','.join(choices)}}}{more}"
+        # A list that is longer than a line is for the help's text to describe.
+        if len(usage) <= _LONGEST_CHOICES:
+            return usage
     return f"--{field.name}={_placeholder(field)}"
 
 
