@@ -28,8 +28,8 @@ class RegisteredLoss:
         symbol: how reports print it, such as `"SCE"`.
         function: a function of labels, int64 `[n]`, and logits `[n, C]` or features `[n, d]`. It returns one value per
             sample `[n]`, a scalar, or a pair of values `[n]` and whether each sample takes part, bool `[n]`.
-        handles_replicas: whether the function is right on the rows of one replica of a `tf.distribute` strategy, because
-            it needs no others or gathers them itself. Otherwise it is called with the rows of all replicas.
+        handles_replicas: whether the function is right on the rows of one replica of a `tf.distribute` strategy,
+            because it needs no others or gathers them itself. Otherwise it gets the rows of all replicas.
     """
 
     symbol: str
