@@ -165,7 +165,7 @@ def test_lam_is_chosen_on_the_validation_features_of_the_file(tmp_path, caplog):
     chosen = {"classifiers": ("laplacian_shot",), "feature_transforms": ("l2",), **EPISODES}
     without = evaluate(EvaluationConfiguration(features=(str(tmp_path / "without.npz"),), **chosen))
     assert {entry["lam"] for entry in without.results[0].accuracies} == {0.7}
-    assert "No val classes" in caplog.text
+    assert "no val classes" in caplog.text
     evaluated = evaluate(EvaluationConfiguration(features=(str(tmp_path / "with.npz"),), **chosen))
     assert all(entry["lam"] in (0.1, 0.3, 0.5, 0.7, 0.8, 1, 1.2, 1.5) for entry in evaluated.results[0].accuracies)
 
