@@ -448,7 +448,7 @@ def test_laplacian_shot_is_tested_with_the_lam_chosen_on_val(tmp_path, caplog):
     del splits["val"]
     results = train(tiny_configuration(tmp_path / "b", **changes), splits, tiny_backbone())
     assert {entry["lam"] for entry in results["accuracies"] if "lam" in entry} == {0.7}
-    assert "No val classes" in caplog.text
+    assert "no val classes" in caplog.text
 
 
 def test_the_scores_of_the_validation_classes_are_logged(tmp_path):
