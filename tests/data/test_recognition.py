@@ -95,9 +95,12 @@ def test_cub_is_divided_by_position():
 
 @pytest.mark.parametrize("dataset", recognition.FORMATS)
 def test_a_folder_with_none_of_the_formats_is_an_error_that_names_them(dataset, tmp_path):
-    (tmp_path / "holiday.txt").write_text("")
+    # Two levels down, because the folder above is searched too, and other tests leave data beside this one's.
+    folder = tmp_path / "above" / "folder"
+    folder.mkdir(parents=True)
+    (folder / "holiday.txt").write_text("")
     with pytest.raises(UserError) as error:
-        recognition.recognise(dataset, tmp_path)
+        recognition.recognise(dataset, folder)
     assert "\n" not in str(error.value)
     assert "Received: 1 other file ('holiday.txt'). Check the path." in str(error.value)
     for candidate in recognition.FORMATS[dataset]:
