@@ -1,6 +1,5 @@
 """Integrated losses: a classification loss and a metric loss on one batch, equations (6), (7) and (11)."""
 
-import dataclasses
 from typing import Any
 
 import keras
@@ -10,7 +9,7 @@ import tensorflow as tf
 from dsl_tf.losses.arguments import check_classes, check_classifier, kernel_of
 from dsl_tf.losses.projections import classifier_projection, complement_projection, spectral_projection
 from dsl_tf.losses.reduction import Term, TermLoss
-from dsl_tf.losses.registry import classification_term, metric_term, trainable_variables
+from dsl_tf.losses.registry import classification_term, deserialized, metric_term, serialized, trainable_variables
 
 
 @keras.saving.register_keras_serializable(package="dsl_tf")
@@ -93,9 +92,6 @@ class SumLoss(TermLoss):
         return [*trainable_variables(self.classification), *trainable_variables(self.metric)]
 
     def get_config(self) -> dict[str, Any]:
-        def serialized(loss: Any) -> Any:
-            return loss if loss is None or isinstance(loss, str) else keras.saving.serialize_keras_object(loss)
-
         return {
             **super().get_config(),
             "classifier": keras.saving.serialize_keras_object(self.classifier),
@@ -106,12 +102,7 @@ class SumLoss(TermLoss):
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "SumLoss":
-        parts = {
-            name: keras.saving.deserialize_keras_object(config[name])
-            for name in ("classifier", "classification", "metric")
-            if isinstance(config[name], dict)
-        }
-        return cls(**{**config, **parts})
+        return cls(**deserialized(config, "classifier", "classification", "metric"))
 
 
 class _ProjectingLoss(SumLoss):
@@ -278,28 +269,3 @@ class SpectralSumLoss(SumLoss):
 
 def _options(loss: SumLoss, *names: str) -> dict[str, Any]:
     return {name: getattr(loss, name) for name in names}
-
-
-@dataclasses.dataclass(frozen=True)
-class Integration:
-    """A way to join two losses.
-
-    Args:
-        symbol: the sign that reports print between the symbols of the two losses.
-        loss: its class.
-        options: the names of its arguments that `SumLoss` does not have.
-    """
-
-    symbol: str
-    loss: type[SumLoss]
-    options: tuple[str, ...] = ()
-
-
-INTEGRATIONS = {
-    "sum": Integration("+", SumLoss),
-    "direct_sum": Integration("⊕", DirectSumLoss, ("epsilon", "gradient_to_kernel", "fixed_subspace")),
-    "spectral_sum": Integration("⊕", SpectralSumLoss, ("power", "gradient_to_kernel", "interval")),
-    "classifier_subspace": Integration(
-        "+", ClassifierSubspaceLoss, ("epsilon", "gradient_to_kernel", "fixed_subspace")
-    ),
-}

@@ -6,7 +6,7 @@ import keras
 import tensorflow as tf
 
 from dsl_tf.losses.reduction import Term, TermLoss
-from dsl_tf.losses.registry import metric_term, trainable_variables
+from dsl_tf.losses.registry import deserialized, metric_term, serialized, trainable_variables
 
 
 @keras.saving.register_keras_serializable(package="dsl_tf")
@@ -36,18 +36,8 @@ class MetricLoss(TermLoss):
         return trainable_variables(self.metric)
 
     def get_config(self) -> dict[str, Any]:
-        metric = self.metric
-        return {
-            **super().get_config(),
-            "metric": metric if isinstance(metric, str) else keras.saving.serialize_keras_object(metric),
-        }
+        return {**super().get_config(), "metric": serialized(self.metric)}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "MetricLoss":
-        metric = config["metric"]
-        return cls(
-            **{
-                **config,
-                "metric": keras.saving.deserialize_keras_object(metric) if isinstance(metric, dict) else metric,
-            }
-        )
+        return cls(**deserialized(config, "metric"))

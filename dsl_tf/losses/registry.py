@@ -119,15 +119,28 @@ def trainable_variables(loss: Any) -> list[keras.Variable]:
     """Returns the weights that a loss itself learns, such as proxies of classes.
 
     Args:
-        loss: a name, a Keras loss or a function. A Keras layer lists its weights; the attributes of other objects are
-            searched for `keras.Variable`s and layers.
+        loss: a name, a Keras loss or a function. Layers and losses of this package list their weights; the attributes
+            of other objects, lists of attributes included, are searched for `keras.Variable`s and layers.
     """
-    if isinstance(loss, keras.layers.Layer):
+    if hasattr(loss, "trainable_variables"):
         return list(loss.trainable_variables)
     found = []
-    for value in vars(loss).values() if hasattr(loss, "__dict__") else ():
+    for value in keras.tree.flatten(list(vars(loss).values())) if hasattr(loss, "__dict__") else ():
         if isinstance(value, keras.Variable) and value.trainable:
             found.append(value)
         elif isinstance(value, keras.layers.Layer):
             found += value.trainable_variables
     return found
+
+
+def serialized(loss: Any) -> Any:
+    """Returns what a configuration holds of a loss: a name or None as it is, else Keras's description."""
+    return loss if loss is None or isinstance(loss, str) else keras.saving.serialize_keras_object(loss)
+
+
+def deserialized(config: dict[str, Any], *names: str) -> dict[str, Any]:
+    """Returns a configuration in which objects stand for the descriptions under these names."""
+    parts = {
+        name: keras.saving.deserialize_keras_object(config[name]) for name in names if isinstance(config[name], dict)
+    }
+    return {**config, **parts}

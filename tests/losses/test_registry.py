@@ -133,6 +133,28 @@ def test_the_gradient_reaches_features_classifier_and_the_loss_s_own_weights(met
     assert all(np.isfinite(gradient).all() and np.abs(gradient).max() > 0 for gradient in gradients)
 
 
+@keras.saving.register_keras_serializable(package="tests")
+class TwoMargins(keras.losses.Loss):
+    """A loss that keeps layers in a list."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.layers = [keras.layers.Dense(2), keras.layers.Dense(3)]
+        for layer in self.layers:
+            layer.build((None, 5))
+
+    def call(self, y_true, y_pred):
+        return tf.add_n([tf.reduce_sum(layer(y_pred) ** 2, axis=1) for layer in self.layers])
+
+
+def test_weights_are_found_in_lists_and_in_losses_within_losses():
+    margins = TwoMargins()
+    expected = [variable for layer in margins.layers for variable in layer.trainable_variables]
+    for metric in (margins, losses.MetricLoss(margins)):
+        found = losses.SumLoss(built_classifier(), metric=metric).trainable_variables
+        assert [id(variable) for variable in found] == [id(variable) for variable in expected]
+
+
 @pytest.mark.parametrize("loss", INTEGRATED)
 def test_losses_are_serialised_with_their_parts(loss):
     classifier = built_classifier()
