@@ -34,6 +34,11 @@ def of_features_file(path: str) -> Subject:
     validation = None
     if "val_features" in arrays:
         validated = _checked(path, arrays, "val_")[:2]
+        if validated[0].shape[1] != features.shape[1]:
+            raise UserError(
+                f"--features={path!r} must hold val_features of as many dimensions as features, "
+                f"{features.shape[1]}. Received: {validated[0].shape[1]}. Compute both with the same model."
+            )
         validation = lambda: validated  # noqa: E731
     return Subject(path, features, labels, names, validation, mean)
 

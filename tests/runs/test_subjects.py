@@ -71,6 +71,7 @@ def test_any_precision_becomes_float32(tmp_path, arrays, kind):
         ({"mean": np.zeros(4)}, r"mean must be a float \[5\]"),
         ({"mean": np.full(5, np.inf)}, "mean must be finite"),
         ({"val_features": np.zeros((3, 5))}, "Add val_labels"),
+        ({"val_features": np.zeros((3, 2)), "val_labels": np.arange(3)}, "val_features of as many dimensions"),
         ({"features": np.full((12, 5), 1e300)}, "must be finite as float32"),
         ({"features": np.zeros((0, 5)), "labels": np.zeros(0, int)}, "n and d above 0"),
         ({"features": np.zeros((12, 0))}, "n and d above 0"),
