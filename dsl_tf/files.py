@@ -1,6 +1,7 @@
 """Files and folders that are written whole or not at all, and files that are safe to open."""
 
 import contextlib
+import csv
 import os
 import pathlib
 import re
@@ -8,7 +9,8 @@ import secrets
 import shutil
 import socket
 import stat
-from collections.abc import Iterator
+import types
+from collections.abc import Iterable, Iterator
 
 from dsl_tf.errors import UserError
 
@@ -60,6 +62,25 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
     """Writes a text file whole or not at all."""
     with replacing(path) as beside, open(beside, "w", encoding="utf-8") as file:
         file.write(text)
+
+
+def guarded(text: str) -> str:
+    """Returns the text of a CSV cell that no spreadsheet reads as a formula: an apostrophe precedes =, +, - and @."""
+    return f"'{text}" if text.lstrip().startswith(("=", "+", "-", "@")) else text
+
+
+def csv_text(rows: Iterable[Iterable[str | None]]) -> str:
+    """Returns rows of cells as CSV with the line end `\\n`; None is an empty cell."""
+    lines: list[str] = []
+    # Row by row: with the line end "\n", the csv module of Python 3.11 does not quote names that contain "\r".
+    writer = csv.writer(types.SimpleNamespace(write=lines.append))
+    writer.writerows(rows)
+    return "".join(line.removesuffix("\r\n") + "\n" for line in lines)
+
+
+def write_csv(path: str | os.PathLike[str], rows: Iterable[Iterable[str | None]]) -> None:
+    """Writes rows of cells as a UTF-8 CSV file, whole or not at all; bytes that are not UTF-8 are escaped."""
+    write_text(path, csv_text(rows).encode("utf-8", "backslashreplace").decode("utf-8"))
 
 
 def read_text(path: str | os.PathLike[str], errors: str = "strict") -> str:

@@ -1,3 +1,4 @@
+import csv
 import os
 import socket
 import subprocess
@@ -6,7 +7,7 @@ import sys
 import pytest
 
 from dsl_tf.errors import UserError
-from dsl_tf.files import check_regular, is_temporary, remove, replacing, write_text
+from dsl_tf.files import check_regular, guarded, is_temporary, remove, replacing, write_csv, write_text
 
 
 def tree(folder):
@@ -118,3 +119,13 @@ def test_a_file_takes_no_folders_place(tmp_path):
     with pytest.raises(IsADirectoryError):
         write_text(tmp_path / "name", "text")
     assert tree(tmp_path) == before
+
+
+def test_a_csv_comes_back_and_holds_no_formula(tmp_path):
+    names = ["=1+1", "+a", "-b", "@c", " =d", "plain", "two\nlines", "a\rb", 'quote "x", y', "tab\t"]
+    write_csv(tmp_path / "names.csv", [["name", "number"], *([guarded(name), None] for name in names)])
+    with open(tmp_path / "names.csv", newline="", encoding="utf-8") as file:
+        rows = list(csv.reader(file))
+    assert rows[0] == ["name", "number"]
+    assert [name for name, _ in rows[1:]] == [f"'{name}" for name in names[:5]] + names[5:]
+    assert {number for _, number in rows[1:]} == {""}

@@ -1,12 +1,10 @@
 """What is skipped of a user's images and why: counted on the screen, listed in a file."""
 
-import csv
-import io
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from dsl_tf.files import write_text
+from dsl_tf.files import guarded, write_csv
 
 SKIPPED_FILE = "skipped_images.csv"
 _SHOWN = 3
@@ -47,11 +45,9 @@ def write_skipped(skipped_by_split: Mapping[str, Iterable[Skipped]], path: str |
     Raises:
         OSError: if it cannot be written.
     """
-    text = io.StringIO()
-    writer = csv.writer(text)
-    writer.writerow(["split", "path", "reason"])
-    for split, skipped in skipped_by_split.items():
-        # Absolute, so that no spreadsheet takes a name such as "=1+1" for a formula.
-        writer.writerows([split, os.path.abspath(entry.path), entry.reason] for entry in skipped)
-    # Names of files may not be UTF-8.
-    write_text(path, text.getvalue().encode("utf-8", "backslashreplace").decode("utf-8"))
+    rows = [
+        [split, os.path.abspath(entry.path), guarded(entry.reason)]
+        for split, skipped in skipped_by_split.items()
+        for entry in skipped
+    ]
+    write_csv(path, [["split", "path", "reason"], *rows])

@@ -1,9 +1,8 @@
 """Formats the cells of a report as CSV."""
 
-import csv
-import io
 from collections.abc import Iterable
 
+from dsl_tf import files
 from dsl_tf.report.candidates import Candidate, Measurement
 from dsl_tf.report.comparison import Comparison
 from dsl_tf.report.wording import printable
@@ -28,17 +27,9 @@ CSV_COLUMNS = (
 )
 
 
-def guarded(text: str) -> str:
-    """Escapes line ends and control characters, and texts that a spreadsheet would read as a formula."""
-    text = printable(text)
-    return f"'{text}" if text.lstrip(" ").startswith(("=", "+", "-", "@")) else text
-
-
-def csv_lines(rows: Iterable[Iterable[str]]) -> str:
-    """Returns rows of cells as CSV."""
-    file = io.StringIO()
-    csv.writer(file, lineterminator="\n").writerows(rows)
-    return file.getvalue()
+def safe_cell(text: str) -> str:
+    """Returns a text for a cell: without line ends and control characters, and no formula of a spreadsheet."""
+    return files.guarded(printable(text))
 
 
 def _number(value: float | None) -> str:
@@ -56,8 +47,8 @@ def _line(
     shown = candidate if measurement.values else None
     return [
         table,
-        guarded(dataset),
-        guarded(name),
+        safe_cell(dataset),
+        safe_cell(name),
         str(measurement.shots),
         str(measurement.ways),
         measurement.classifier,
@@ -69,8 +60,8 @@ def _line(
         _number(measurement.published),
         _number(measurement.difference),
         shown.batch_shape if shown else "",
-        guarded("; ".join(differences)) if shown else "",
-        guarded(";".join(run.directory for run in shown.runs)) if shown else "",
+        safe_cell("; ".join(differences)) if shown else "",
+        safe_cell(";".join(run.directory for run in shown.runs)) if shown else "",
     ]
 
 
@@ -90,4 +81,4 @@ def csv_text(comparison: Comparison) -> str:
             for measurement in own.measurements:
                 if measurement.values:
                     lines.append(_line("", table.data_title, own.name, measurement, own.candidate, ()))
-    return csv_lines(lines)
+    return files.csv_text(lines)

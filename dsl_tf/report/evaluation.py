@@ -11,9 +11,9 @@ import numpy as np
 from dsl_tf.errors import UserError
 from dsl_tf.evaluation.accuracy import episode_accuracies
 from dsl_tf.evaluation.confusion import confusion, confusion_rates, most_confused, wrong_queries
-from dsl_tf.files import replacing, write_text
+from dsl_tf.files import csv_text, replacing, write_text
 from dsl_tf.report.confusion_figure import draw_confused_pairs, draw_confusion
-from dsl_tf.report.csv_files import csv_lines, guarded
+from dsl_tf.report.csv_files import safe_cell
 from dsl_tf.report.paired_figure import draw_paired
 from dsl_tf.report.paired_table import comparison_table
 from dsl_tf.report.projector import write_projector
@@ -195,6 +195,6 @@ def _write_details(result: SubjectResult, directory: pathlib.Path, prefix: str, 
 
 
 def _confusion_csv(rates: np.ndarray, class_names: Sequence[str]) -> str:
-    names = [guarded(str(name)) for name in class_names]
+    names = [safe_cell(str(name)) for name in class_names]
     rows = [[name, *("" if np.isnan(rate) else f"{rate:.5f}" for rate in row)] for name, row in zip(names, rates)]
-    return csv_lines([["class", *names], *rows])
+    return csv_text([["class", *names], *rows])

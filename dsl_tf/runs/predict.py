@@ -1,10 +1,8 @@
 """Classifies image files from a few labelled examples per class, with an exported model."""
 
 import concurrent.futures
-import csv
 import os
 import pathlib
-import types
 import typing
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -21,7 +19,7 @@ from dsl_tf.errors import UserError
 from dsl_tf.evaluation.laplacian_shot import DEFAULT_LAM
 from dsl_tf.evaluation.single_task import laplacian_shot_probabilities, nearest_centroid_probabilities
 from dsl_tf.evaluation.transforms import transform_features
-from dsl_tf.files import write_text
+from dsl_tf.files import guarded, write_csv
 from dsl_tf.progress import progress_bar
 from dsl_tf.runs.configuration import PredictionConfiguration
 from dsl_tf.runs.export import ExportedModel, load_exported_model, load_feature_mean
@@ -135,16 +133,16 @@ def write_predictions(predictions: Iterable[Prediction], path: str | os.PathLike
     Raises:
         UserError: if it cannot be written.
     """
-    lines = []
-    # Row by row: with the line end "\n", the csv module of Python 3.11 does not quote names that contain "\r".
-    writer = csv.writer(types.SimpleNamespace(write=lines.append))
-    writer.writerow(["file", "class", "confidence"])
-    for file, class_name, confidence in predictions:
-        writer.writerow([file, class_name, None if confidence is None else f"{confidence:.6f}"])
-    text = "".join(line.removesuffix("\r\n") + "\n" for line in lines)
+    rows = [
+        [
+            guarded(file),
+            None if class_name is None else guarded(class_name),
+            None if confidence is None else f"{confidence:.6f}",
+        ]
+        for file, class_name, confidence in predictions
+    ]
     try:
-        # File names may not be valid UTF-8.
-        write_text(path, text.encode("utf-8", "backslashreplace").decode("utf-8"))
+        write_csv(path, [["file", "class", "confidence"], *rows])
     except OSError as error:
         raise UserError(f"The predictions must be written to {os.fspath(path)!r}. {error.strerror}.") from None
 

@@ -7,7 +7,7 @@ import re
 import pytest
 
 from dsl_tf.report.comparison import compare
-from dsl_tf.report.csv_files import csv_text, guarded
+from dsl_tf.report.csv_files import csv_text, safe_cell
 from dsl_tf.report.formats import escape_latex, escape_markdown, latex, markdown
 from dsl_tf.report.runs import find_runs
 from dsl_tf.report.wording import printable
@@ -54,11 +54,11 @@ def test_every_cell_and_shot_is_a_line_of_the_csv(comparison, tmp_path):
 
 @pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@SUM(A1)", "  =1", "=cmd|' /C calc'!A0"])
 def test_no_cell_is_a_formula(text, tmp_path):
-    assert guarded(text) == f"'{text}"
+    assert safe_cell(text) == f"'{text}"
     make_run(tmp_path / "run", [accuracy(50)], dataset="folder", data_dir=f"/data/{text}".replace("/C", "C"))
     (row,) = csv.DictReader(io.StringIO(csv_text(compare(find_runs([str(tmp_path)])))))
     assert row["dataset"] == f"'{text}".replace("/C", "C")
-    assert guarded("a=b") == "a=b" and guarded("\t=1") == "\\t=1"
+    assert safe_cell("a=b") == "a=b" and safe_cell("\t=1") == "\\t=1"
 
 
 def markdown_tables(text):

@@ -331,6 +331,8 @@ def test_any_name_comes_back_from_the_csv(tmp_path):
     assert (tmp_path / "out.csv").read_bytes().startswith(b"file,class,confidence\nplain.png,plain.png,0.5")
     write_predictions([Prediction(os.fsdecode(b"\xff.png"), "a", 1.0)], tmp_path / "out.csv")
     assert r"\udcff.png" in (tmp_path / "out.csv").read_text(encoding="utf-8")
+    write_predictions([Prediction("=cmd.png", "+class", 1.0)], tmp_path / "out.csv")
+    assert "'=cmd.png,'+class,1.000000" in (tmp_path / "out.csv").read_text(encoding="utf-8")
     with pytest.raises(UserError, match="missing"):
         write_predictions(predictions, tmp_path / "missing" / "out.csv")
 
