@@ -31,7 +31,8 @@ def finish(run: Run, exported: construction.Parts) -> dict[str, Any]:
     run.checkpoints.forget_damaged_best()
     chosen = run.checkpoints.best()[0]
     own = {shots: run.checkpoints.best(shots)[0] or chosen for shots in run.configuration.test_shots}
-    for step in [chosen, *sorted(set(own.values()) - {chosen})]:
+    others = sorted(set(own.values()) - {chosen}) if "test" in run.splits else []
+    for step in [chosen, *others]:
         run.checkpoints.restore_best(next((shots for shots, best in own.items() if best == step != chosen), None))
         mean = _feature_mean(run)
         if step == chosen:
