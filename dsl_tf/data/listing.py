@@ -9,7 +9,7 @@ from dsl_tf.data.skipped import Skipped
 from dsl_tf.errors import UserError
 
 # What systems and programs leave beside images, in lower case. It is listed, but nobody is warned of it.
-_SYSTEM_FOLDERS = (
+SYSTEM_FOLDERS = (
     *("__macosx", "@eadir", "@recycle", "@tmp", "#recycle", "#snapshot", "@recently-snapshot", "$recycle.bin"),
     *("system volume information", "lost+found", "__pycache__", "network trash folder", "temporary items"),
 )
@@ -134,7 +134,7 @@ def _is(kind: Callable[[], bool]) -> bool:
 
 def _hidden_reason(name: str, is_folder: bool) -> str | None:
     lower = name.lower()
-    if lower in (_SYSTEM_FOLDERS if is_folder else _SYSTEM_FILES):
+    if lower in (SYSTEM_FOLDERS if is_folder else _SYSTEM_FILES):
         return "a system folder" if is_folder else "a system file"
     if name.startswith("."):
         return "a hidden folder" if is_folder else "a hidden file"
@@ -143,4 +143,4 @@ def _hidden_reason(name: str, is_folder: bool) -> str | None:
 
 def _may_be_a_class(name: str, is_folder: bool) -> bool:
     lower = name.lower()
-    return is_folder and lower not in _SYSTEM_FOLDERS and not lower.startswith(_HIDDEN_SYSTEM_FOLDERS)
+    return is_folder and lower not in SYSTEM_FOLDERS and not lower.startswith(_HIDDEN_SYSTEM_FOLDERS)

@@ -12,6 +12,7 @@ from PIL import Image
 from dsl_tf.data import folder
 from dsl_tf.data.formats.class_folders import read_class_folders, sub_folders
 from dsl_tf.data.labelled_images import same_class
+from dsl_tf.data.listing import SYSTEM_FOLDERS
 from dsl_tf.data.split import SPLITS
 
 SIDE = 4
@@ -21,8 +22,11 @@ SETTINGS = settings(
 
 
 def can_be_a_folder(name):
-    """What a file system takes, without the hidden ones, which are none of the classes."""
-    return not name.startswith(".") and name.lower() != "thumbs.db" and 0 < len(name.encode()) <= 255
+    """What a file system takes, without the hidden ones and those of systems, which are none of the classes.
+
+    Hypothesis tries the texts of our own sources too, the names of system folders among them.
+    """
+    return not name.startswith(".") and name.lower() not in SYSTEM_FOLDERS and 0 < len(name.encode()) <= 255
 
 
 ANY_TEXT = st.text(st.characters(blacklist_characters="/\0", blacklist_categories=["Cs"]), min_size=1, max_size=60)
