@@ -19,6 +19,7 @@ from dsl_tf.data.formats import cifar_fs, cub, tensorflow_datasets
 from dsl_tf.data.names import TFDS_PREFIX
 from dsl_tf.data.raw import RawSplit
 from dsl_tf.data.shards import shard_paths, shown_preparation, write_shards
+from dsl_tf.data.skipped import Skipped
 from dsl_tf.data.split import SPLITS, Split
 from dsl_tf.data.stored_images import StoredImages, fits_in_memory
 from dsl_tf.errors import UserError
@@ -128,13 +129,19 @@ def _write_splits(
     unreadable = []
     for name, split in raw_splits.items():
         shards = write_shards(split, shard_paths(folder, name, len(split.labels)), size, advance)
-        skipped = [entry for shard in shards for entry in shard.unreadable]
-        unreadable += [f"{image} ({reason})" for _, image, reason in skipped]
-        labels = np.delete(split.labels, [position for position, _, _ in skipped])
+        of_split = [entry for shard in shards for entry in shard.unreadable]
+        unreadable += [f"{image} ({reason})" for _, image, reason in of_split]
+        labels = np.delete(split.labels, [position for position, _, _ in of_split])
+        skipped = [*split.skipped, *(Skipped(image, reason) for _, image, reason in of_split)]
         classes = split.class_names
         if classes is None:
             classes = tuple(f"{name} {label}" for label in range(int(split.labels.max()) + 1))
-        descriptions[name] = {"classes": list(classes), "labels": _run_lengths(labels), "shards": len(shards)}
+        descriptions[name] = {
+            "classes": list(classes),
+            "labels": _run_lengths(labels),
+            "shards": len(shards),
+            "skipped": skipped,
+        }
     if unreadable:
         message = (
             f"Every image of {dataset} must be readable. Received: {len(unreadable)} unreadable ones, such as "
@@ -178,7 +185,11 @@ def load_prepared(folder: str | os.PathLike[str], split: str) -> Split:
             raise ValueError(f"{len(images)} images for {count} labels")
         labels = np.repeat(run_labels, run_lengths)
         names = tuple(map(str, values["classes"]))
-        return Split(images[:] if fits_in_memory(images.shape) else images, labels, names)
+        # Folders prepared by earlier versions have no list.
+        skipped = tuple(
+            Skipped(str(path), str(reason), bool(expected)) for path, reason, expected in values.get("skipped", [])
+        )
+        return Split(images[:] if fits_in_memory(images.shape) else images, labels, names, skipped)
 
 
 def prepared_splits(folder: str | os.PathLike[str]) -> list[str]:

@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
+from dsl_tf.data.skipped import Skipped
+
 
 @dataclasses.dataclass(frozen=True)
 class RawSplit:
@@ -16,11 +18,13 @@ class RawSplit:
         labels: integers `[n]` from 0 to the number of classes − 1, one for each image.
         read: `read(start)` goes through the images from a position on: pairs of a name, for messages, and the image:
             a `pathlib.Path` of an image file, the `bytes` of one, or its pixels, uint8 `[height, width, 3]`, RGB.
+        skipped: files and folders among the images that are none of them, and the reasons.
     """
 
     class_names: tuple[str, ...] | None
     labels: np.ndarray
     read: Callable[[int], Iterator[tuple[str, pathlib.Path | bytes | np.ndarray]]]
+    skipped: tuple[Skipped, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)

@@ -46,8 +46,13 @@ def write_skipped(skipped_by_split: Mapping[str, Iterable[Skipped]], path: str |
         OSError: if it cannot be written.
     """
     rows = [
-        [split, os.path.abspath(entry.path), guarded(entry.reason)]
+        [split, _place(entry.path), guarded(entry.reason)]
         for split, skipped in skipped_by_split.items()
         for entry in skipped
     ]
     write_csv(path, [["split", "path", "reason"], *rows])
+
+
+def _place(path: str) -> str:
+    # What is inside an archive has a name, but no path.
+    return os.path.abspath(path) if os.path.lexists(path) else guarded(path)

@@ -83,9 +83,11 @@ def image_names(folder: pathlib.Path) -> list[str]:
 
 def _raw_split(class_folders: Mapping[str, pathlib.Path]) -> RawSplit:
     # Names, and paths only while reading, since a million paths would fill the memory.
-    rows, counts = [], []
+    rows, counts, skipped = [], [], []
     for folder in class_folders.values():
-        names = image_names(folder)
+        listing = list_folder(folder)
+        names = sorted(listing.images, key=_by_numbers)
+        skipped += listing.skipped
         if not names:
             raise UserError(
                 f"The class folder {os.fspath(folder)!r} must hold images ({', '.join(EXTENSIONS)}). Received: none. "
@@ -98,7 +100,8 @@ def _raw_split(class_folders: Mapping[str, pathlib.Path]) -> RawSplit:
         for folder, name in rows[start:]:
             yield os.fspath(folder / name), folder / name
 
-    return RawSplit(tuple(class_folders), np.repeat(np.arange(len(counts), dtype=np.int32), counts), read)
+    labels = np.repeat(np.arange(len(counts), dtype=np.int32), counts)
+    return RawSplit(tuple(class_folders), labels, read, tuple(skipped))
 
 
 def _by_numbers(name: str) -> tuple[list[int | str], str]:
