@@ -131,9 +131,9 @@ def _check_file(model: keras.Model, image: np.ndarray, features: np.ndarray, fil
         _refuse("be a model that Keras can save", error, f"{advice}.")
     if any(_is_anonymous(layer) for layer in _layers(model)):
         logging.warning(
-            "The backbone has a Lambda layer of an anonymous function. Training continues, but %s will be readable only "
-            "with keras.models.load_model(file, safe_mode=False); %s needs nothing. Use a layer of keras.layers, or a "
-            "function with a name that keras.saving.register_keras_serializable registers.",
+            "The backbone has a Lambda layer of an anonymous function. Training continues, but %s will be readable "
+            "only with keras.models.load_model(file, safe_mode=False); %s needs nothing. Use a layer of keras.layers, "
+            "or a function with a name that keras.saving.register_keras_serializable registers.",
             run_directory.BACKBONE,
             run_directory.SAVED_MODEL,
         )
