@@ -189,7 +189,11 @@ def _load_backbone(directory: pathlib.Path) -> keras.Model:
         return keras.models.load_model(path, compile=False)
     # For damaged files, Keras may raise almost any exception, with many lines of text.
     except Exception as error:
-        raise UserError(f"{str(path)!r} must be a Keras model file. It cannot be loaded: {reason_of(error)}") from None
+        saved = directory / run_directory.SAVED_MODEL
+        advice = f" The SavedModel can be evaluated alone: --saved_model={str(saved)!r}." if saved.is_dir() else ""
+        raise UserError(
+            f"{str(path)!r} must be a Keras model file. It cannot be loaded: {reason_of(error)}{advice}"
+        ) from None
 
 
 def _load_statistics(directory: pathlib.Path, dimensions: int) -> tuple[np.ndarray, np.ndarray | None]:

@@ -156,7 +156,8 @@ def test_a_backbone_with_code_in_it_is_not_run(run):
     keras.Sequential([keras.Input((16, 16, 3)), layers.Lambda(lambda x: x), layers.Flatten()]).save(
         run / "backbone.keras"
     )
-    with pytest.raises(UserError, match="must be a Keras model file") as error:
+    (run / "saved_model").mkdir(exist_ok=True)
+    with pytest.raises(UserError, match="must be a Keras model file.*--saved_model='.*saved_model'") as error:
         of_run(run, "test")
     assert "\n" not in str(error.value)
 
