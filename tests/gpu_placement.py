@@ -12,6 +12,19 @@ _TRANSPARENT = {"NoOp", "PartitionedCall", "Placeholder", "StatefulPartitionedCa
 # The host decides what runs next, so it must read the first input. A loop decides by a tensor in its condition's body.
 _BRANCHES = {"Case", "If", "StatelessCase", "StatelessIf"}
 _LOOPS = {"StatelessWhile", "While"}
+# From the errors in TensorFlow's library that say so. Reductions of segments, the gradient of a gather among them, are
+# deterministic for some dtypes only. Contrast is changed on the host, in the input pipeline.
+_NOT_DETERMINISTIC = {
+    *("AdjustContrast", "AdjustContrastv2", "Bincount", "CropAndResizeGradBoxes", "CropAndResizeGradImage"),
+    *("DenseBincount", "Dilation2DBackpropFilter", "Dilation2DBackpropInput", "MaxPoolGradWithArgmax"),
+    *("ResizeNearestNeighborGrad", "SegmentSum", "SegmentMean", "SparseSoftmaxCrossEntropyWithLogits"),
+    *("SoftmaxCrossEntropyWithLogits", "SparseTensorDenseMatMul", "Svd", "UnsortedSegmentSum"),
+}
+_GRADIENTS_OF_NORMALIZATION = {"FusedBatchNormGrad", "FusedBatchNormGradV2", "FusedBatchNormGradV3"}
+_PRODUCTS = {
+    *("BatchMatMul", "BatchMatMulV2", "BatchMatMulV3", "Conv2D", "Conv2DBackpropFilter", "Conv2DBackpropInput"),
+    *("Einsum", "MatMul"),
+}
 
 
 def _kernels(op):
@@ -96,14 +109,41 @@ def device_to_host(concrete_function):
         A dict from (operation, reason) to the names of such nodes.
     """
     problems = {}
+    for graph in _graphs(concrete_function):
+        _check_graph(graph, problems)
+    return problems
+
+
+def without_deterministic_kernel(concrete_function):
+    """Finds the operations that raise an error on a GPU if TensorFlow must be deterministic."""
+    return {
+        operation.type
+        for graph in _graphs(concrete_function)
+        for operation in graph.get_operations()
+        if operation.type in _NOT_DETERMINISTIC
+        or (operation.type in _GRADIENTS_OF_NORMALIZATION and not operation.node_def.attr["is_training"].b)
+    }
+
+
+def float32_products(concrete_function):
+    """Finds matrix products and convolutions in float32, which recent GPUs compute in TF32, with 10 bits of mantissa."""
+    return [
+        operation.name
+        for graph in _graphs(concrete_function)
+        for operation in graph.get_operations()
+        if operation.type in _PRODUCTS and operation.outputs[0].dtype == tf.float32
+    ]
+
+
+def _graphs(concrete_function):
+    """Yields the graph of a traced function, and those of all functions that it calls."""
     seen = set()
     waiting = [concrete_function.graph]
     while waiting:
         graph = waiting.pop()
-        _check_graph(graph, problems)
+        yield graph
         for function in graph._functions.values() if hasattr(graph, "_functions") else ():
             name = function.name
             if name not in seen and hasattr(function, "graph"):
                 seen.add(name)
                 waiting.append(function.graph)
-    return problems

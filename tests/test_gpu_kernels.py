@@ -8,7 +8,7 @@ from dsl_tf.evaluation import laplacian_shot, nearest_centroid, predictions
 from dsl_tf.runs import features
 from dsl_tf.training import construction
 from dsl_tf.training.step import TrainingStep
-from tests.gpu_placement import device_to_host
+from tests.gpu_placement import device_to_host, float32_products, without_deterministic_kernel
 from tests.images import SIZE, tiny_backbone, tiny_configuration
 
 # Keras's loss scaling skips a step whose gradients are not finite, and decides so on the host: one truth value a step.
@@ -18,27 +18,31 @@ LOSS_SCALING = {("If", "the host waits for its condition")}
 CLASSIFYING = {"AddV2", "Identity", "MatrixDiagPartV3", "MatrixDiagV3", "Reshape"}
 
 
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {},
-        {"classification_loss": "bce", "metric_loss": "proto", "integration": "sum"},
-        {"integration": "spectral_sum", "metric_loss": "proto", "precision": "mixed_bfloat16"},
-        {"integration": "spectral_sum", "gradient_to_kernel": True},
-        {"integration": "classifier_subspace", "classification_loss": "bce", "head": "axis_basis"},
-        {"integration": "direct_sum", "head": "random_basis", "precision": "mixed_float16"},
-        {"classification_loss": "none"},
-        {"metric_loss": "none", "momentum": 0.0},
-    ],
-    ids=lambda changes: ",".join(map(str, changes.values())) or "default",
-)
-def test_a_training_step_sends_nothing_to_the_host(tmp_path, changes):
+CHANGES = [
+    {},
+    {"classification_loss": "bce", "metric_loss": "proto", "integration": "sum"},
+    {"integration": "spectral_sum", "metric_loss": "proto", "precision": "mixed_bfloat16"},
+    {"integration": "spectral_sum", "gradient_to_kernel": True},
+    {"integration": "classifier_subspace", "classification_loss": "bce", "head": "axis_basis"},
+    {"integration": "direct_sum", "head": "random_basis", "precision": "mixed_float16"},
+    {"classification_loss": "none"},
+    {"metric_loss": "none", "momentum": 0.0},
+]
+
+
+@pytest.mark.parametrize("changes", CHANGES, ids=lambda changes: ",".join(map(str, changes.values())) or "default")
+def test_a_training_step_stays_on_the_device_and_can_be_deterministic(tmp_path, changes):
     configuration = tiny_configuration(tmp_path, **changes)
     parts = construction.build(configuration, (SIZE, SIZE, 3), 6, 2)
     specification = [tf.TensorSpec([18, SIZE, SIZE, 3], tf.uint8), tf.TensorSpec([18], tf.int32)]
     traced = TrainingStep.__call__.get_concrete_function(TrainingStep(parts), *specification)
     allowed = LOSS_SCALING if configuration.precision == "mixed_float16" else set()
     assert set(device_to_host(traced)) == allowed
+    assert not without_deterministic_kernel(traced)
+    # The network may use TF32, the loss may not.
+    features = tf.TensorSpec([18, parts.backbone.output_shape[1]], parts.backbone.compute_dtype)
+    loss = tf.function(lambda x, labels: tf.gradients(parts.loss(labels, x), x))
+    assert not float32_products(loss.get_concrete_function(features, specification[1]))
 
 
 @pytest.mark.parametrize(
@@ -83,3 +87,27 @@ def test_a_layer_of_keras_stays_on_the_device():
         tf.TensorSpec([2, 8, 8, 4], tf.float32)
     )
     assert not device_to_host(traced)
+
+
+def test_what_has_no_deterministic_kernel_and_what_may_use_tf32_is_found():
+    """The gradient of a frozen batch normalisation, a gather, and a product."""
+    layer = keras.layers.BatchNormalization()
+    layer.build((None, 8, 8, 4))
+
+    @tf.function
+    def gradients(x, weights):
+        normalized = tf.raw_ops.FusedBatchNormV3(
+            x=x,
+            scale=layer.gamma,
+            offset=layer.beta,
+            mean=layer.moving_mean,
+            variance=layer.moving_variance,
+            is_training=False,
+        ).y
+        pooled = tf.matmul(tf.reduce_mean(normalized, [1, 2]), weights)
+        return tf.gradients(tf.math.bincount(tf.cast(pooled[0], tf.int32))[0], x), tf.gradients(pooled, x)
+
+    images, weights = tf.TensorSpec([2, 8, 8, 4], tf.float32), tf.TensorSpec([4, 3], tf.float32)
+    traced = gradients.get_concrete_function(images, weights)
+    assert without_deterministic_kernel(traced) == {"DenseBincount", "FusedBatchNormGradV3"}
+    assert any("MatMul" in name for name in float32_products(traced))

@@ -57,7 +57,9 @@ class FixedSubspaceClassifier(keras.layers.Layer):
     @property
     def kernel(self) -> tf.Tensor:
         """W = R·ω, `[d, C]`."""
-        return keras.ops.matmul(self.basis, self.omega)
+        # Float32 products have 10 bits of mantissa on recent GPUs.
+        basis, omega = (keras.ops.cast(factor, "float64") for factor in (self.basis, self.omega))
+        return keras.ops.cast(keras.ops.matmul(basis, omega), "float32")
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         """Returns the logits `[n, C]` of features `[n, d]`."""
