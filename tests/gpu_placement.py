@@ -126,7 +126,7 @@ def without_deterministic_kernel(concrete_function):
 
 
 def float32_products(concrete_function):
-    """Finds matrix products and convolutions in float32, which recent GPUs compute in TF32, with 10 bits of mantissa."""
+    """Finds products and convolutions in float32, which recent GPUs compute in TF32, with 10 bits of mantissa."""
     return [
         operation.name
         for graph in _graphs(concrete_function)

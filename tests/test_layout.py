@@ -9,9 +9,10 @@ import pytest
 
 PROJECT = pathlib.Path(__file__).parent.parent
 # What each part may import of the package, beside itself.
-FOUNDATION = {"errors", "files", "progress", "distribution", "quiet_tensorflow"}
+FOUNDATION = {"errors", "files", "gpu", "progress", "distribution", "quiet_tensorflow"}
 ALLOWED = {
     "errors": set(),
+    "gpu": set(),
     "quiet_tensorflow": set(),
     "files": {"errors"},
     "progress": set(),

@@ -51,9 +51,11 @@ def _is_chief(configuration: Any) -> bool:
 
 def _train(configuration: TrainingConfiguration, _: flags.FlagValues) -> int:
     # The functions import what they need, so that a command loads only this.
+    from dsl_tf import gpu
     from dsl_tf.report import results_summary
     from dsl_tf.training import train
 
+    gpu.set_up(configuration.precision)
     results = train(configuration)
     if _is_chief(configuration):
         print(results_summary(results, str(configuration.output_dir)))
@@ -61,9 +63,11 @@ def _train(configuration: TrainingConfiguration, _: flags.FlagValues) -> int:
 
 
 def _evaluate(configuration: EvaluationConfiguration, _: flags.FlagValues) -> int:
+    from dsl_tf import gpu
     from dsl_tf.report.evaluation import evaluation_report, evaluation_text, write_evaluation
     from dsl_tf.runs.evaluate import evaluate
 
+    gpu.set_up()
     # Progress and notes would corrupt the JSON.
     with contextlib.redirect_stdout(sys.stderr) if configuration.json else contextlib.nullcontext():
         evaluation = evaluate(configuration)
@@ -116,8 +120,10 @@ def _report(configuration: ReportConfiguration, _: flags.FlagValues) -> int:
 
 
 def _predict(configuration: PredictionConfiguration, _: flags.FlagValues) -> int:
+    from dsl_tf import gpu
     from dsl_tf.runs.predict import check_output, predict, write_predictions
 
+    gpu.set_up()
     options = dataclasses.asdict(configuration)
     output = options.pop("output")
     check_output(output)

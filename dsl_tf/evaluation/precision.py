@@ -3,7 +3,7 @@
 import contextlib
 from collections.abc import Iterator
 
-import tensorflow as tf
+from dsl_tf import gpu
 
 
 @contextlib.contextmanager
@@ -12,9 +12,5 @@ def true_float32() -> Iterator[None]:
 
     Recent GPUs do so by default, with 10 bits of mantissa: a difference of near distances would be rounding alone.
     """
-    enabled = tf.config.experimental.tensor_float_32_execution_enabled()
-    tf.config.experimental.enable_tensor_float_32_execution(False)
-    try:
+    with gpu.tensor_float_32(False):
         yield
-    finally:
-        tf.config.experimental.enable_tensor_float_32_execution(enabled)

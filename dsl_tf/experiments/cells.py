@@ -46,7 +46,7 @@ _TABLE_4 = {name: _alone(name) for name in ("SCE", "BCE", "NCA", "Proto")} | {
     for metric in ("NCA", "Proto")
 }
 _TABLE_6 = {
-    f"SCE⊕{metric} p={power}": _joined("SCE", metric, "spectral_sum", power=power)
+    f"SCE⊕{metric} p={power}": _joined("SCE", metric, "spectral_sum", power=power, spectral_interval=1)
     for metric in ("NCA", "Proto")
     for power in _POWERS
 } | {name: _TABLE_4[name] for name in ("SCE", "NCA", "Proto", "SCE+NCA", "SCE+Proto")}

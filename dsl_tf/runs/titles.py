@@ -25,6 +25,8 @@ _LOSS_FLAGS = (
 def inert_flags(configuration: TrainingConfiguration) -> set[str]:
     """Returns the names of the flags that have no effect on a training, given its losses and its backbone."""
     inert = {"weights" if configuration.backbone in RESNETS else "filters"}
+    if configuration.precision != "float32":
+        inert.add("tensor_float_32")
     if configuration.classification_loss == "none":
         inert.add("head")
     if "none" in (configuration.classification_loss, configuration.metric_loss):
@@ -41,7 +43,11 @@ def inert_flags(configuration: TrainingConfiguration) -> set[str]:
 def loss_key(configuration: TrainingConfiguration) -> tuple[tuple[str, Any], ...]:
     """Returns the flags that choose a training's loss and have an effect, as pairs of name and value."""
     inert = inert_flags(configuration)
-    return tuple((name, getattr(configuration, name)) for name in _LOSS_FLAGS if name not in inert)
+    values = {name: getattr(configuration, name) for name in _LOSS_FLAGS if name not in inert}
+    if "spectral_interval" in values:
+        # A run on a GPU records its default of 10.
+        values["spectral_interval"] = values["spectral_interval"] or 1
+    return tuple(values.items())
 
 
 def settings(configuration: TrainingConfiguration) -> dict[str, Any]:

@@ -81,7 +81,7 @@ def build_loss(
         "epsilon": configuration.epsilon,
         "fixed_subspace": configuration.head != "linear",
         "gradient_to_kernel": configuration.gradient_to_kernel,
-        "interval": configuration.spectral_interval,
+        "interval": configuration.spectral_interval or 1,
         "power": configuration.power,
     }
     return integration.loss(

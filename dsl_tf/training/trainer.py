@@ -10,7 +10,7 @@ import keras
 import tensorflow as tf
 from absl import logging
 
-from dsl_tf import distribution, evaluation
+from dsl_tf import distribution, evaluation, gpu
 from dsl_tf.data import sources
 from dsl_tf.data.balanced import check_balanced, drop_small_classes, steps_per_epoch
 from dsl_tf.data.skipped import SKIPPED_FILE, write_skipped
@@ -22,6 +22,7 @@ from dsl_tf.runs.own_backbone import checked_backbone
 from dsl_tf.training import construction
 from dsl_tf.training.checkpoints import Checkpoints
 from dsl_tf.training.description import description
+from dsl_tf.training.device_defaults import with_spectral_interval
 from dsl_tf.training.extension import begin_extension, is_extension
 from dsl_tf.training.finish import finish
 from dsl_tf.training.given import Given, LossFunction
@@ -138,13 +139,14 @@ def train(
             trains in it, or another worker died or runs another command.
     """
     given = Given(backbone, loss, optimizer, callbacks)
+    configuration = with_spectral_interval(configuration)
     strategy = distribution.open_strategy(configuration.distribution, configuration.virtual_devices)
     if configuration.jit_compile and strategy.num_replicas_in_sync > 1:
         raise UserError(
             "--jit_compile needs a single device: XLA cannot compile the communication of batch normalisation. "
             f"Received: {strategy.num_replicas_in_sync} devices. Omit the flag, or use one device."
         )
-    with distribution.lost_workers_as_user_error(strategy):
+    with distribution.lost_workers_as_user_error(strategy), gpu.tensor_float_32(configuration.tensor_float_32):
         check_same_command(strategy, configuration)
         if distribution.is_chief(strategy):
             return _train_and_write(configuration, splits, given, strategy)

@@ -120,6 +120,7 @@ def test_changes_override_the_cell_and_other_data_sets_have_defaults():
         dataset="glyphs",
         integration="spectral_sum",
         power=0.2,
+        spectral_interval=1,
         epochs=3,
         seed=4,
         data_dir="d",

@@ -79,10 +79,10 @@ class TrainingConfiguration(DataConfiguration):
     metric_weight: float = option(1.0, "Weight of the metric loss if there are two losses.", "losses", minimum=0)
     epsilon: float = option(1e-3, "Ridge ε of the direct sum's projection (eq. 8).", "losses", minimum=0)
     power: float = option(0.3, "Power p of the spectral sum (eq. 11).", "losses", minimum=0, maximum=1)
-    spectral_interval: int = option(
-        1,
+    spectral_interval: int | None = option(
+        None,
         "Steps between two decompositions of W in the spectral sum. Above 1, training is faster and uses an older "
-        "spectrum.",
+        "spectrum. By default 10 on a GPU, where a decomposition is slow beside a step, and 1 elsewhere.",
         "losses",
         minimum=1,
     )
@@ -157,6 +157,12 @@ class TrainingConfiguration(DataConfiguration):
         "Precision of the backbone. The losses are computed in float32 or better in any case.",
         "devices",
         choices=PRECISIONS,
+    )
+    tensor_float_32: bool = option(
+        True,
+        "With --precision=float32, let GPUs from Ampere on compute the backbone's convolutions in TF32, with 10 bits "
+        "of mantissa, as TensorFlow does by default. The losses never use it.",
+        "devices",
     )
     distribution: str = distribution_option(
         "Devices to train on: every visible GPU (auto), one device (none), all devices of this machine (mirrored), or "
