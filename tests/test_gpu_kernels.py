@@ -4,7 +4,7 @@ import keras
 import pytest
 import tensorflow as tf
 
-from dsl_tf.evaluation import laplacian_shot, nearest_centroid, predictions
+from dsl_tf.evaluation import CLASSIFIERS, predictions
 from dsl_tf.runs import features
 from dsl_tf.training import construction
 from dsl_tf.training.step import TrainingStep
@@ -14,8 +14,9 @@ from tests.images import SIZE, tiny_backbone, tiny_configuration
 # Keras's loss scaling skips a step whose gradients are not finite, and decides so on the host: one truth value a step.
 # It is for float16 alone; bfloat16 needs none.
 LOSS_SCALING = {("If", "the host waits for its condition")}
-# A few numbers for each chunk of thousands of queries: the answers, which are for the host, and sizes of diagonals.
-CLASSIFYING = {"AddV2", "Identity", "MatrixDiagPartV3", "MatrixDiagV3", "Reshape"}
+# A few numbers for each chunk of thousands of queries: the answers, which are for the host, the indices of neighbours,
+# and sizes of diagonals.
+CLASSIFYING = {"AddV2", "Identity", "MatrixDiagPartV3", "MatrixDiagV3", "Reshape", "StridedSlice"}
 
 
 CHANGES = [
@@ -45,16 +46,14 @@ def test_a_training_step_stays_on_the_device_and_can_be_deterministic(tmp_path, 
     assert not float32_products(loss.get_concrete_function(features, specification[1]))
 
 
-@pytest.mark.parametrize(
-    ("classifier", "options"), [(nearest_centroid, {}), (laplacian_shot, {"lam": tf.TensorSpec([], tf.float32)})]
-)
-def test_episodes_are_classified_without_the_host(classifier, options):
+@pytest.mark.parametrize("classifier", CLASSIFIERS.values(), ids=CLASSIFIERS)
+def test_episodes_are_classified_without_the_host(classifier):
     traced = predictions._classify.get_concrete_function(
-        classifier,
+        classifier.function,
         tf.TensorSpec([100, 16], tf.float32),
         tf.TensorSpec([2, 4, 5, 3], tf.int32),
         tf.TensorSpec([2, 4, 75], tf.int32),
-        options,
+        {name: tf.TensorSpec([], tf.float32) for name in classifier.grid},
     )
     assert {operation for operation, _ in device_to_host(traced)} <= CLASSIFYING
 

@@ -2,24 +2,32 @@
 
 import dsl_tf.quiet_tensorflow  # noqa: F401  (before anything imports TensorFlow)
 from dsl_tf.evaluation.accuracy import (
-    choose_lams,
     class_accuracies,
-    episode_accuracies,
     evaluate_episodes,
     few_shot_accuracies,
     mean_and_half_width,
 )
+from dsl_tf.evaluation.classifiers import CLASSIFIERS, FewShotClassifier, classifier_of
+from dsl_tf.evaluation.cosine_nearest_centroid import cosine_nearest_centroid
 from dsl_tf.evaluation.discriminant import discriminant_score, subspace_scores
 from dsl_tf.evaluation.episodes import episodes_fingerprint, sample_episodes
+from dsl_tf.evaluation.hyperparameters import choose_hyperparameters
 from dsl_tf.evaluation.laplacian_shot import laplacian_shot
+from dsl_tf.evaluation.logistic_regression import logistic_regression
 from dsl_tf.evaluation.nearest_centroid import nearest_centroid
-from dsl_tf.evaluation.predictions import episode_predictions
+from dsl_tf.evaluation.nearest_neighbour import nearest_neighbour
+from dsl_tf.evaluation.predictions import episode_accuracies, episode_predictions
+from dsl_tf.evaluation.ridge_regression import ridge_regression
 from dsl_tf.evaluation.transforms import FEATURE_TRANSFORMS, transform_features
 
 __all__ = [
+    "CLASSIFIERS",
     "FEATURE_TRANSFORMS",
-    "choose_lams",
+    "FewShotClassifier",
+    "choose_hyperparameters",
     "class_accuracies",
+    "classifier_of",
+    "cosine_nearest_centroid",
     "discriminant_score",
     "episode_accuracies",
     "episode_predictions",
@@ -27,8 +35,11 @@ __all__ = [
     "evaluate_episodes",
     "few_shot_accuracies",
     "laplacian_shot",
+    "logistic_regression",
     "mean_and_half_width",
     "nearest_centroid",
+    "nearest_neighbour",
+    "ridge_regression",
     "sample_episodes",
     "subspace_scores",
     "transform_features",

@@ -5,13 +5,13 @@ asks of an episode's vectors is a function of their inner products: one batched 
 """
 
 import math
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from dsl_tf.evaluation.nearest_centroid import as_episodes
+from dsl_tf.evaluation.classification import classify
 from dsl_tf.evaluation.numbers import check_visible
-from dsl_tf.evaluation.precision import true_float32
 
 # Sharpness of the softmax over cosines that weights a vector in the rectified prototypes.
 _COSINE_SCALE = 10.0
@@ -102,12 +102,15 @@ def _neighbours(gram: tf.Tensor, count: tf.Tensor) -> tf.Tensor:
     ) -> tuple[tf.Tensor, tf.Tensor, tf.TensorArray]:
         nearest = tf.argmax(nearness, axis=2, output_type=tf.int32)
         left = nearness + tf.one_hot(nearest, queries, on_value=lowest, off_value=tf.zeros((), gram.dtype))
+        left.set_shape(nearness.shape)
         return step + 1, left, taken.write(step, nearest)
 
     # One maximum after the other: for the few neighbours of the method this is faster than a partial sort.
-    taken = tf.TensorArray(tf.int32, size=count, element_shape=squares.shape)
-    taken = tf.while_loop(lambda step, *_: step < count, take_nearest, (0, nearness, taken))[2].stack()
-    return tf.reshape(taken + tf.range(episodes)[:, None] * queries, [count, -1])
+    taken = tf.TensorArray(tf.int32, size=count + 1, element_shape=squares.shape)
+    # One more element, which is dropped: in a graph of unknown sizes no elements at all cannot be stacked.
+    taken = taken.write(count, tf.zeros_like(squares, tf.int32))
+    taken = tf.while_loop(lambda step, *_: step < count, take_nearest, (0, nearness, taken))[2].stack()[:count]
+    return tf.reshape(taken + tf.range(episodes)[:, None] * queries, [count, episodes * queries])
 
 
 def _propagated(unary: tf.Tensor, neighbours: tf.Tensor, lam: float | tf.Tensor, iterations: int) -> tf.Tensor:
@@ -222,7 +225,6 @@ def propagated_assignments(
     return _propagated(tf.maximum(unary, 0), neighbours, lam, iterations)
 
 
-@true_float32()
 def laplacian_shot(
     support: np.ndarray | tf.Tensor,
     query: np.ndarray | tf.Tensor,
@@ -247,12 +249,14 @@ def laplacian_shot(
     Raises:
         ValueError: if the shapes do not match, `knn` is below 1, or features are not finite or all below 1e-9.
     """
-    support, query = as_episodes(support, query)
-    if not (tf.is_symbolic_tensor(support) or tf.is_symbolic_tensor(query)):
-        check_visible(support=support, query=query)
+    options = {"knn": knn, "lam": lam, "rectify": rectify, "iterations": iterations}
+    return classify(_of_episodes, support, query, check_visible, **options)
+
+
+def _of_episodes(support: tf.Tensor, query: tf.Tensor, **options: Any) -> tf.Tensor:
     episodes, ways, shots, d = tf.unstack(tf.shape(support))
     flat_support = tf.reshape(support, [episodes, ways * shots, d])
     means = tf.repeat(tf.eye(ways, dtype=support.dtype), shots, axis=1) / tf.cast(shots, support.dtype)
     means = tf.tile(means[None], [episodes, 1, 1])
-    assignments = propagated_assignments(flat_support, query, means, knn, lam, rectify, iterations)
+    assignments = propagated_assignments(flat_support, query, means, **options)
     return tf.argmax(assignments, axis=2, output_type=tf.int32)

@@ -3,31 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
-from dsl_tf.evaluation.numbers import computing_dtype
-from dsl_tf.evaluation.precision import true_float32
-
-
-def as_episodes(support: np.ndarray | tf.Tensor, query: np.ndarray | tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Returns support `[E, N, K, d]` and query `[E, M, d]` in one dtype.
-
-    It is float32, or float64 for values so large or small that float32 may not hold their squares. In a graph, where
-    nobody sees the values, float64 stays float64 and everything else becomes float32.
-
-    Raises:
-        ValueError: if the shapes do not match, or outside of a graph if values are not finite.
-    """
-    support, query = tf.convert_to_tensor(support), tf.convert_to_tensor(query)
-    fits = support.shape.rank == 4 and query.shape.rank == 3
-    if not fits or not (support.shape[:1] + support.shape[-1:]).is_compatible_with(query.shape[:1] + query.shape[-1:]):
-        raise ValueError(
-            "Expected support [episodes, ways, shots, d] and query [episodes, queries, d]. "
-            f"Received: support {support.shape}, query {query.shape}"
-        )
-    if tf.is_symbolic_tensor(support) or tf.is_symbolic_tensor(query):
-        dtype = tf.float64 if tf.float64 in (support.dtype, query.dtype) else tf.float32
-    else:
-        dtype = computing_dtype(support=support, query=query)
-    return tf.cast(support, dtype), tf.cast(query, dtype)
+from dsl_tf.evaluation.classification import classify
 
 
 def centroid_scores(centroids: tf.Tensor, query: tf.Tensor) -> tf.Tensor:
@@ -46,7 +22,6 @@ def centroid_scores(centroids: tf.Tensor, query: tf.Tensor) -> tf.Tensor:
     return tf.reduce_sum(centroids**2, axis=2)[:, None, :] - 2 * tf.matmul(query, centroids, transpose_b=True)
 
 
-@true_float32()
 def nearest_centroid(support: np.ndarray | tf.Tensor, query: np.ndarray | tf.Tensor) -> tf.Tensor:
     """Classifies each query as the way whose support mean is nearest in Euclidean distance.
 
@@ -60,6 +35,9 @@ def nearest_centroid(support: np.ndarray | tf.Tensor, query: np.ndarray | tf.Ten
     Raises:
         ValueError: if the shapes do not match, or features are not finite.
     """
-    support, query = as_episodes(support, query)
+    return classify(_nearest, support, query)
+
+
+def _nearest(support: tf.Tensor, query: tf.Tensor) -> tf.Tensor:
     scores = centroid_scores(tf.reduce_mean(support, axis=2), query)
     return tf.argmin(scores, axis=2, output_type=tf.int32)

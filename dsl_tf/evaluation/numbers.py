@@ -1,6 +1,7 @@
 """Arguments that hold numbers, and the precision whose range holds the squares of them."""
 
 import numpy as np
+import numpy.typing as npt
 import tensorflow as tf
 
 from dsl_tf.errors import UserError
@@ -11,7 +12,7 @@ _FLOAT32 = (2.0**-30, 2.0**30)
 _FLOAT64 = (2.0**-400, 2.0**400)
 
 
-def check_finite(**arguments: np.ndarray | tf.Tensor) -> float:
+def check_finite(**arguments: npt.ArrayLike | tf.Tensor) -> float:
     """Checks that arguments are finite, and small and large enough for their squares to be computed in float64.
 
     Args:
@@ -48,6 +49,18 @@ def check_finite(**arguments: np.ndarray | tf.Tensor) -> float:
     return largest
 
 
+def check_features(features: npt.ArrayLike, labels: npt.ArrayLike, mean: npt.ArrayLike | None) -> None:
+    """Checks features `[n, d]` of labels `[n]`, and a mean that may be missing.
+
+    Raises:
+        UserError: if the shapes do not match, or as `check_finite` does.
+    """
+    shape = np.shape(features)
+    if len(shape) != 2 or np.shape(labels) != shape[:1]:
+        raise UserError(f"Expected features [n, d] and labels [n]. Received: {shape}, {np.shape(labels)}.")
+    check_finite(features=features, **({} if mean is None else {"mean": mean}))
+
+
 def computing_dtype(**arguments: np.ndarray | tf.Tensor) -> np.dtype:
     """Returns float32, or float64 for values so large or small that float32 may not hold their squares.
 
@@ -57,9 +70,26 @@ def computing_dtype(**arguments: np.ndarray | tf.Tensor) -> np.dtype:
     Raises:
         UserError: as `check_finite` does.
     """
-    largest = check_finite(**arguments)
-    ordinary = largest == 0 or _FLOAT32[0] <= largest <= _FLOAT32[1]
-    return np.dtype(np.float32 if ordinary else np.float64)
+    return np.dtype(np.float32 if _float32_holds(check_finite(**arguments)) else np.float64)
+
+
+def is_ordinary(*arrays: np.ndarray) -> bool:
+    """Returns whether all values are finite and float32 holds their squares; False for what holds no numbers.
+
+    It is faster than `computing_dtype`, which says what is wrong.
+    """
+    if any(array.dtype == object for array in arrays):
+        return False
+    try:
+        # NaN and infinity in an array are in its extremes too.
+        extremes = [float(abs(extreme)) for a in arrays if a.size for extreme in (a.min(), a.max())]
+    except (TypeError, ValueError):
+        return False
+    return all(map(np.isfinite, extremes)) and _float32_holds(max(extremes, default=0.0))
+
+
+def _float32_holds(largest: float) -> bool:
+    return largest == 0 or _FLOAT32[0] <= largest <= _FLOAT32[1]
 
 
 def check_visible(**arguments: np.ndarray | tf.Tensor) -> None:

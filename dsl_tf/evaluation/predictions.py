@@ -9,15 +9,14 @@ import tensorflow as tf
 
 from dsl_tf import distribution
 from dsl_tf.errors import UserError
+from dsl_tf.evaluation.classification import block_size
 from dsl_tf.evaluation.laplacian_shot import laplacian_shot
 from dsl_tf.evaluation.numbers import check_visible, computing_dtype
 from dsl_tf.evaluation.precision import true_float32
 
-# Bytes of features gathered at once: on CPUs less was slower for LaplacianShot; on GPUs nothing was measured.
-_CHUNK_BYTES = {"CPU": 2**25, "GPU": 2**26}
 
-
-@tf.function(reduce_retracing=True)
+# Without AutoGraph, whose errors are many lines.
+@tf.function(reduce_retracing=True, autograph=False)
 def _classify(
     classifier: Callable[..., tf.Tensor],
     features: tf.Tensor,
@@ -37,7 +36,7 @@ def _classify(
     )
 
 
-@tf.function(reduce_retracing=True)
+@tf.function(reduce_retracing=True, autograph=False)
 def _classify_on_replicas(
     classifier: Callable[..., tf.Tensor],
     features: tf.Tensor,
@@ -113,11 +112,10 @@ def episode_predictions(
     vectors, support, query = _checked(features, support, query, classifier)
     episodes, ways, queries = query.shape
     vector_bytes = vectors.shape[1] * vectors.dtype.size
-    device = "GPU" if tf.config.list_logical_devices("GPU") else "CPU"
-    chunk = _CHUNK_BYTES[device] // (ways * (support.shape[2] + queries) * vector_bytes)
+    chunk = block_size(ways * (support.shape[2] + queries), vector_bytes)
     strategy = tf.distribute.get_strategy()
     replicas = strategy.num_replicas_in_sync
-    chunk = min(max(chunk, 1), -(-episodes // replicas))
+    chunk = min(chunk, -(-episodes // replicas))
     chunks = -(-episodes // (chunk * replicas)) * replicas
     # Whole chunks alone: the last one is filled up with its last episode, whose answers are dropped again.
     rows = np.minimum(np.arange(chunks * chunk), episodes - 1).reshape(-1, chunk)
@@ -132,4 +130,16 @@ def episode_predictions(
         {name: tf.constant(value, tf.float32) for name, value in options.items()},
     )
     predictions = _classify(*arguments) if replicas == 1 else _classify_on_replicas(*arguments, tf.constant(chunks))
-    return tf.reshape(predictions, [-1, ways, queries])[:episodes].numpy()
+    answers = tf.reshape(predictions, [-1, ways, queries])[:episodes].numpy()
+    if answers.size and not 0 <= answers.min() <= answers.max() < ways:
+        raise UserError(
+            f"A few-shot classifier must return way indices from 0 to {ways - 1}. "
+            f"Received: {answers.min()} to {answers.max()} from {classifier}."
+        )
+    return answers
+
+
+def episode_accuracies(predictions: npt.ArrayLike) -> np.ndarray:
+    """Returns each episode's share of queries classified as their own way, float64 `[E]`, from `[E, N, Q]`."""
+    predictions = np.asarray(predictions)
+    return (predictions == np.arange(predictions.shape[1])[:, None]).mean(axis=(1, 2))

@@ -4,28 +4,11 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
+from dsl_tf.evaluation.classification import as_task
 from dsl_tf.evaluation.laplacian_shot import DEFAULT_LAM, propagated_assignments
 from dsl_tf.evaluation.nearest_centroid import centroid_scores
-from dsl_tf.evaluation.numbers import check_visible, computing_dtype
+from dsl_tf.evaluation.numbers import check_visible
 from dsl_tf.evaluation.precision import true_float32
-
-
-def _as_task(
-    support: npt.ArrayLike, labels: npt.ArrayLike, query: npt.ArrayLike
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Returns support `[1, S, d]` and query `[1, M, d]` in one dtype, and the number of images of each class `[N]`."""
-    support, query, labels = np.asarray(support), np.asarray(query), np.asarray(labels)
-    fits = support.ndim == query.ndim == 2 and support.shape[1] == query.shape[1]
-    if not fits or labels.shape != support.shape[:1] or not len(query):
-        raise ValueError(
-            "Expected support [S, d], labels [S] and query [M, d] with M ≥ 1. "
-            f"Received: support {support.shape}, labels {labels.shape}, query {query.shape}"
-        )
-    counts = np.bincount(labels)
-    if not len(counts) or not counts.all():
-        raise ValueError(f"Each of the labels 0..N-1 must occur. Received: {np.unique(labels).tolist()}")
-    dtype = computing_dtype(support=support, query=query)
-    return support[None].astype(dtype), query[None].astype(dtype), counts
 
 
 @true_float32()
@@ -43,7 +26,7 @@ def nearest_centroid_probabilities(support: npt.ArrayLike, labels: npt.ArrayLike
     Raises:
         ValueError: if the shapes or labels do not match, or features are not finite.
     """
-    support, query, counts = _as_task(support, labels, query)
+    support, query, counts = as_task(support, labels, query)
     members = [support[:, np.asarray(labels) == way] for way in range(len(counts))]
     centroids = tf.stack([tf.reduce_mean(vectors, axis=1) for vectors in members], axis=1)
     # In float32 the probabilities of near classes would round to equal ones, and the first instead of the nearest win.
@@ -77,7 +60,7 @@ def laplacian_shot_probabilities(
         ValueError: if the shapes or labels do not match, `knn` is below 1, or features are not finite or all below
             1e-9.
     """
-    support, query, counts = _as_task(support, labels, query)
+    support, query, counts = as_task(support, labels, query)
     check_visible(support=support, query=query)
     means = (np.asarray(labels) == np.arange(len(counts))[:, None]) / counts[:, None]
     means = tf.constant(means[None], support.dtype)

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from dsl_tf.errors import UserError
-from dsl_tf.evaluation.accuracy import episode_accuracies
 from dsl_tf.evaluation.confusion import confusion, confusion_rates, most_confused, wrong_queries
+from dsl_tf.evaluation.predictions import episode_accuracies
 from dsl_tf.files import csv_text, replacing, write_text
 from dsl_tf.report.confusion_figure import draw_confused_pairs, draw_confusion
 from dsl_tf.report.csv_files import safe_cell

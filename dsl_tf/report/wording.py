@@ -2,9 +2,11 @@
 
 from collections.abc import Iterable
 
+from dsl_tf.evaluation.classifiers import CLASSIFIERS as FEW_SHOT_CLASSIFIERS
+
 MISSING = "missing"
 NOTHING = "–"
-CLASSIFIERS = {"nearest_centroid": "nearest class centroid", "laplacian_shot": "LaplacianShot"}
+CLASSIFIERS = {name: classifier.title for name, classifier in FEW_SHOT_CLASSIFIERS.items()}
 FEATURES = {"none": "raw", "l2": "l2", "cl2": "cl2"}
 
 

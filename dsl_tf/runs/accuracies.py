@@ -1,4 +1,4 @@
-"""The few-shot accuracies of features, with LaplacianShot's λ chosen on validation classes."""
+"""The few-shot accuracies of features, with the classifiers' hyperparameters chosen on validation classes."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 from absl import logging
 
-from dsl_tf.evaluation.accuracy import Outcome, choose_lams, evaluate_episodes
-from dsl_tf.evaluation.laplacian_shot import DEFAULT_LAM
+from dsl_tf.evaluation.accuracy import Outcome, evaluate_episodes
+from dsl_tf.evaluation.classifiers import classifier_of
+from dsl_tf.evaluation.hyperparameters import choose_hyperparameters
 
 
 def tested(
@@ -26,11 +27,11 @@ def tested(
         features: float `[n, d]`.
         labels: integers `[n]`.
         split: the name to record, such as `"test"`.
-        validation: returns features and labels of the validation classes, on which λ is chosen if the classifiers
-            include LaplacianShot; None if there are no such classes.
+        validation: returns features and labels of the validation classes, on which the classifiers' hyperparameters
+            are chosen if they have any; None if there are no such classes.
         episodes: the number of episodes.
         classifiers: names of few-shot classifiers.
-        **arguments: arguments that `evaluate_episodes` and `choose_lams` share.
+        **arguments: arguments that `evaluate_episodes` and `choose_hyperparameters` share.
 
     Returns:
         An `Outcome` per number of shots, classifier and feature transform.
@@ -38,12 +39,14 @@ def tested(
     Raises:
         UserError: if there are too few classes or images per class.
     """
-    lams = None
-    if "laplacian_shot" in classifiers:
-        if validation is not None:
-            lams = choose_lams(*validation(), **arguments)
-        else:
-            logging.warning("There are no val classes to choose LaplacianShot's λ on: using %s.", DEFAULT_LAM)
+    arguments["classifiers"] = classifiers
+    hyperparameters = None
+    tuned = {name: found.defaults for name in classifiers if (found := classifier_of(name)).grid}
+    if tuned and validation is not None:
+        hyperparameters = choose_hyperparameters(*validation(), **arguments)
+    elif tuned:
+        used = [f"{name}: {key}={value}" for name, values in tuned.items() for key, value in values.items()]
+        logging.warning("There are no val classes to choose hyperparameters on. Using %s.", ", ".join(used))
     return list(
-        evaluate_episodes(features, labels, split, episodes=episodes, classifiers=classifiers, lams=lams, **arguments)
+        evaluate_episodes(features, labels, split, episodes=episodes, hyperparameters=hyperparameters, **arguments)
     )

@@ -11,14 +11,11 @@ import tensorflow as tf
 from absl import logging
 
 from dsl_tf import distribution
-from dsl_tf.evaluation.accuracy import (
-    Outcome,
-    class_accuracies,
-    episode_accuracies,
-    few_shot_accuracies,
-)
+from dsl_tf.evaluation.accuracy import Outcome, class_accuracies, few_shot_accuracies
+from dsl_tf.evaluation.classifiers import classifier_of
 from dsl_tf.evaluation.discriminant import subspace_features, subspace_scores
 from dsl_tf.evaluation.paired import PairedMatrix, comparison_matrix
+from dsl_tf.evaluation.predictions import episode_accuracies
 from dsl_tf.evaluation.retrieval import retrieval_metrics
 from dsl_tf.evaluation.spectrum import singular_values
 from dsl_tf.evaluation.transforms import FEATURE_TRANSFORMS
@@ -114,6 +111,9 @@ def evaluate(configuration: EvaluationConfiguration) -> Evaluation:
 
 
 def _evaluate(configuration: EvaluationConfiguration, strategy: tf.distribute.Strategy) -> Evaluation:
+    for name in configuration.classifiers:
+        # A classifier of the user's own may be wrong, which should be known before anything is computed.
+        classifier_of(name)
     results = []
     for load in _loaders(configuration, strategy):
         subject = load()

@@ -16,8 +16,8 @@ from dsl_tf.data.labelled_images import find_labelled_images
 from dsl_tf.data.listing import walk
 from dsl_tf.data.skipped import Skipped, examples, unexpected
 from dsl_tf.errors import UserError
+from dsl_tf.evaluation.classifiers import CLASSIFIERS
 from dsl_tf.evaluation.laplacian_shot import DEFAULT_LAM
-from dsl_tf.evaluation.single_task import laplacian_shot_probabilities, nearest_centroid_probabilities
 from dsl_tf.evaluation.transforms import transform_features
 from dsl_tf.files import guarded, write_csv
 from dsl_tf.progress import progress_bar
@@ -27,8 +27,8 @@ from dsl_tf.runs.export import ExportedModel, load_exported_model, load_feature_
 # Small enough that the activations of large images fit into memory.
 _BATCH_SIZE = 64
 _MOST_THREADS = 16
-# All pairs of images are compared, which takes about 7 GB at this number.
-_LAPLACIAN_SHOT_LIMIT = 20_000
+# LaplacianShot compares all pairs of images, which takes about 7 GB at this number.
+_TRANSDUCTIVE_LIMIT = 20_000
 
 
 class Prediction(typing.NamedTuple):
@@ -53,18 +53,18 @@ def predict(
     """Classifies the images in a folder, given a few labelled images per class.
 
     Images are read as in training: upright, RGB, resized to the model's size. The confidence is the classifier's
-    probability, softmax(−squared distance) or LaplacianShot's assignment: it ranks the images, but is not calibrated.
-    LaplacianShot needs centred features. It moves the mean of the images onto the mean of the labelled images, so the
-    images should cover all classes, with about equally many of each. It needs 2 GB of memory for 10,000 images.
+    probability, such as softmax(−squared distance) or LaplacianShot's assignment: it ranks the images, but is not
+    calibrated. Transductive classifiers look at all images together, which should cover all classes, most of them with
+    about equally many images of each. LaplacianShot also needs centred features, and 2 GB of memory for 10,000 images.
 
     Args:
         model: a run directory, or the folder of a SavedModel that dsl_tf exported, from a source you trust.
         support_dir: a folder with one folder of images per class, for at least two classes. Any number of images.
         images_dir: a folder of images, at any depth.
-        classifier: `"nearest_centroid"` or `"laplacian_shot"`, which classifies all images together.
-        feature_transform: `"none"`, `"l2"` or, for a run directory, `"cl2"`; None is `"l2"` for the nearest centroid
-            and `"cl2"` for LaplacianShot.
-        lam: LaplacianShot's λ.
+        classifier: a name in `dsl_tf.evaluation.CLASSIFIERS`.
+        feature_transform: `"none"`, `"l2"` or, for a run directory, `"cl2"`; None is `"cl2"` for LaplacianShot and
+            `"l2"` for the others.
+        lam: LaplacianShot's λ. Hyperparameters of the others have their default values.
 
     Returns:
         A `Prediction` per image, sorted by file. An unreadable image has a prediction without a class. Warnings name
@@ -86,8 +86,8 @@ def predict(
     transform = str(options.feature_transform)
     files_by_class = _labelled_files(support_dir)
     files = _files_to_classify(images_dir)
-    if classifier == "laplacian_shot":
-        _check_batch(len(files), len(files_by_class), transform)
+    if CLASSIFIERS[classifier].transductive:
+        _check_batch(classifier, len(files), len(files_by_class), transform)
     paths = [os.path.join(images_dir, file) for file in files]
     mean = load_feature_mean(model) if transform == "cl2" else None
     exported = load_exported_model(model)
@@ -98,10 +98,8 @@ def predict(
     if not len(query):
         raise UserError(f"{images_dir!r} must hold readable images. Received: none of {len(files)} is readable.")
     support, query = (_transformed(features, transform, mean, model) for features in (support, query))
-    if classifier == "laplacian_shot":
-        probabilities = laplacian_shot_probabilities(support, labels, query, lam=lam)
-    else:
-        probabilities = nearest_centroid_probabilities(support, labels, query)
+    chosen = {"lam": lam} if classifier == "laplacian_shot" else {}
+    probabilities = CLASSIFIERS[classifier].probabilities(support, labels, query, **chosen)
     names = list(files_by_class)
     answers = zip([names[way] for way in probabilities.argmax(axis=1)], probabilities.max(axis=1).tolist(), strict=True)
     return [
@@ -236,20 +234,22 @@ def _transformed(features: np.ndarray, kind: str, mean: np.ndarray | None, model
     return transform_features(features, kind, mean)
 
 
-def _check_batch(images: int, classes: int, feature_transform: str) -> None:
-    if images > _LAPLACIAN_SHOT_LIMIT:
+def _check_batch(classifier: str, images: int, classes: int, feature_transform: str) -> None:
+    title = CLASSIFIERS[classifier].title
+    if images > _TRANSDUCTIVE_LIMIT:
         raise UserError(
-            f"laplacian_shot takes at most {_LAPLACIAN_SHOT_LIMIT:,} images, because it compares all pairs. "
+            f"{classifier} takes at most {_TRANSDUCTIVE_LIMIT:,} images, because it looks at all of them together. "
             f"Received: {images:,}. Split the folder, or choose nearest_centroid."
         )
     if images < classes:
         logging.warning(
-            "LaplacianShot needs images of all %d classes together. Received: %d images. Use nearest_centroid, which "
+            "%s needs images of all %d classes together. Received: %d images. Use nearest_centroid, which "
             "classifies each image separately.",
+            title,
             classes,
             images,
         )
-    if feature_transform != "cl2":
+    if classifier == "laplacian_shot" and feature_transform != "cl2":
         logging.warning(
             "LaplacianShot needs centred features (cl2). Received: transform %s. Many predictions may be wrong.",
             feature_transform,

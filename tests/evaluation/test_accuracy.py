@@ -9,15 +9,14 @@ import pytest
 from dsl_tf.errors import UserError
 from dsl_tf.evaluation import accuracy
 from dsl_tf.evaluation.accuracy import (
-    choose_lams,
     class_accuracies,
-    episode_accuracies,
     evaluate_episodes,
     few_shot_accuracies,
     mean_and_half_width,
 )
+from dsl_tf.evaluation.classifiers import CLASSIFIERS, FewShotClassifier
 from dsl_tf.evaluation.episodes import episodes_fingerprint, sample_episodes
-from dsl_tf.evaluation.predictions import episode_predictions
+from dsl_tf.evaluation.predictions import episode_accuracies, episode_predictions
 from tests.evaluation.clusters import clustered, first_way, naive_accuracies
 
 KEYS = {
@@ -111,7 +110,7 @@ def test_accuracies_are_those_of_the_sampled_episodes(offset):
 
 def test_every_classifier_and_transform_has_the_same_episodes(monkeypatch):
     features, labels = clustered()
-    monkeypatch.setitem(accuracy.CLASSIFIERS, "first_way", first_way)
+    monkeypatch.setitem(CLASSIFIERS, "first_way", FewShotClassifier("first way", first_way))
     received = []
 
     def recording(features, support, query, classifier, **options):
@@ -128,7 +127,7 @@ def test_every_classifier_and_transform_has_the_same_episodes(monkeypatch):
     for other_support, other_query, _ in received:
         np.testing.assert_array_equal(other_support, support)
         np.testing.assert_array_equal(other_query, query)
-    assert [accuracy.CLASSIFIERS[entry["classifier"]] for entry in results] == [name for _, _, name in received]
+    assert [CLASSIFIERS[entry["classifier"]].function for entry in results] == [name for _, _, name in received]
     assert {entry["accuracy"] for entry in results if entry["classifier"] == "first_way"} == {0.25}
     assert {entry["classifier"] for entry in results} == {"first_way", "nearest_centroid"}
 
@@ -199,7 +198,8 @@ def test_a_mean_of_another_dimension_is_an_error():
 def test_unknown_classifiers_are_an_error():
     features, labels = clustered()
     with pytest.raises(
-        UserError, match=r"`classifiers` must be among nearest_centroid, laplacian_shot\. Received: forest, svm\."
+        UserError,
+        match=r"`classifiers` must be among nearest_centroid, .*, or module:function\. Received: forest, svm\.",
     ):
         few_shot_accuracies(features, labels, "test", classifiers=("svm", "nearest_centroid", "forest"))
 
@@ -220,40 +220,6 @@ def test_too_few_images_are_an_error():
     features, labels = clustered(images=12)
     with pytest.raises(UserError, match="with 5 ways at most 12 support and query images per class"):
         few_shot_accuracies(features, labels, "test", shots=(1,), feature_transforms=("none",))
-
-
-def test_lam_is_chosen_by_accuracy_for_each_transform_and_shot():
-    """Where classes overlap but keep local structure, some λ beats another; the choice must be a best one."""
-    random = np.random.default_rng(0)
-    labels = np.repeat(np.arange(6), 20)
-    features = random.normal(0, 1, (6, 8))[labels] + random.normal(0, 0.8, (120, 8))
-    settings = {"ways": 4, "queries": 6, "episodes": 60, "seed": 3}
-    lams = choose_lams(features, labels, shots=(1, 3), feature_transforms=("none", "l2"), **settings)
-    assert set(lams) == {(kind, shots) for kind in ("none", "l2") for shots in (1, 3)}
-    for (kind, shots), lam in lams.items():
-
-        def accuracy(lam, kind=kind, shots=shots):
-            entry = few_shot_accuracies(
-                features,
-                labels,
-                "val",
-                shots=(shots,),
-                classifiers=("laplacian_shot",),
-                feature_transforms=(kind,),
-                lams={(kind, shots): lam},
-                **settings,
-            )[0]
-            assert entry["lam"] == lam
-            return entry["accuracy"]
-
-        assert accuracy(lam) == max(accuracy(other) for other in (0.1, 0.3, 0.5, 0.7, 0.8, 1.0, 1.2, 1.5))
-
-
-def test_too_small_validation_classes_are_named():
-    features, labels = clustered(images=12)
-    settings = {"ways": 5, "shots": (1,), "queries": 15, "seed": 0, "feature_transforms": ("none",)}
-    with pytest.raises(UserError, match="λ is chosen on the val classes.*at most 12"):
-        choose_lams(features, labels, **settings)
 
 
 def test_one_episode_has_no_confidence_interval():

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from dsl_tf.errors import UserError
 from dsl_tf.evaluation import (
-    choose_lams,
+    choose_hyperparameters,
     discriminant_score,
     episode_predictions,
     few_shot_accuracies,
@@ -37,7 +37,9 @@ ENTRIES = {
     "few_shot_accuracies": lambda x: few_shot_accuracies(x, LABELS, "test", **SMALL),
     "l2": lambda x: few_shot_accuracies(x, LABELS, "test", feature_transforms=("l2",), **SMALL),
     "episode_predictions": lambda x: episode_predictions(x, SUPPORT, QUERY, nearest_centroid),
-    "choose_lams": lambda x: choose_lams(x, LABELS, seed=0, feature_transforms=("none",), **SMALL),
+    "choose_hyperparameters": lambda x: choose_hyperparameters(
+        x, LABELS, seed=0, classifiers=("laplacian_shot",), feature_transforms=("none",), **SMALL
+    ),
     "nearest_centroid": lambda x: nearest_centroid(x[SUPPORT], x[:6][None].repeat(20, axis=0)),
     "query": lambda x: nearest_centroid(np.zeros((1, 2, 1, 8)), x[None]),
     "laplacian_shot": lambda x: laplacian_shot(x[SUPPORT], x[:6][None].repeat(20, axis=0)),
@@ -126,7 +128,7 @@ def test_numbers_whose_squares_no_float_holds_are_refused(entry, scale):
 @pytest.mark.parametrize("scale", [1e-12, 1e-30])
 def test_features_that_laplacian_shot_cannot_see_are_refused(scale):
     x = features() * np.float32(scale)
-    for entry in ("laplacian_shot", "laplacian_shot_probabilities", "choose_lams"):
+    for entry in ("laplacian_shot", "laplacian_shot_probabilities", "choose_hyperparameters"):
         with pytest.raises(UserError, match="LaplacianShot compares .* at least 1e-9. Received: at most .*e-"):
             ENTRIES[entry](x)
     settings = {"classifiers": ("laplacian_shot",), **SMALL}

@@ -5,11 +5,10 @@ import pytest
 import tensorflow as tf
 
 from dsl_tf.errors import UserError
-from dsl_tf.evaluation import predictions
-from dsl_tf.evaluation.accuracy import episode_accuracies
+from dsl_tf.evaluation import classification
 from dsl_tf.evaluation.episodes import sample_episodes
 from dsl_tf.evaluation.nearest_centroid import nearest_centroid
-from dsl_tf.evaluation.predictions import episode_predictions
+from dsl_tf.evaluation.predictions import episode_accuracies, episode_predictions
 from tests.evaluation.clusters import clustered, first_way, naive_accuracies
 
 
@@ -65,7 +64,7 @@ def test_chunks_do_not_change_the_predictions(monkeypatch, chunk, calls):
     support, query = sample_episodes(labels, 4, 2, 3, 10, seed=0)
     expected = episode_predictions(features, support, query, nearest_centroid)
     # An episode of 4 ways of 2 + 3 vectors of 5 float32 numbers.
-    monkeypatch.setitem(predictions._CHUNK_BYTES, "CPU", chunk * 4 * (2 + 3) * 5 * 4)
+    monkeypatch.setitem(classification.BLOCK_BYTES, "CPU", chunk * 4 * (2 + 3) * 5 * 4)
     received = []
 
     def counted(support, query):
@@ -78,7 +77,7 @@ def test_chunks_do_not_change_the_predictions(monkeypatch, chunk, calls):
 
 def test_other_numbers_of_episodes_do_not_trace_the_classifier_every_time(monkeypatch):
     features, labels = clustered(d=7)
-    monkeypatch.setitem(predictions._CHUNK_BYTES, "CPU", 4 * 3 * (2 + 2) * 7 * 4)
+    monkeypatch.setitem(classification.BLOCK_BYTES, "CPU", 4 * 3 * (2 + 2) * 7 * 4)
     traces = []
 
     def counting(support, query):

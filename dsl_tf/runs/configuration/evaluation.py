@@ -3,7 +3,7 @@
 import dataclasses
 
 from dsl_tf.errors import UserError
-from dsl_tf.evaluation.accuracy import CLASSIFIERS
+from dsl_tf.evaluation.classifiers import CLASSIFIERS, is_own
 from dsl_tf.evaluation.transforms import FEATURE_TRANSFORMS
 from dsl_tf.runs.configuration.options import (
     Checked,
@@ -66,9 +66,9 @@ class EvaluationConfiguration(Checked):
     )
     classifiers: tuple = option(
         ("nearest_centroid",),
-        "Few-shot classifiers, a list. The λ of laplacian_shot is chosen on val.",
+        f"Few-shot classifiers, a list of {', '.join(CLASSIFIERS)}, or module:function for a function of your own. "
+        "Their hyperparameters are chosen on val.",
         "evaluation",
-        choices=tuple(CLASSIFIERS),
         items=str,
     )
     feature_transforms: tuple | None = option(
@@ -98,6 +98,11 @@ class EvaluationConfiguration(Checked):
                 "--run_dir must name the run directory of a finished training; or give --saved_model or --features. "
                 "Received none."
             )
+        for name in self.classifiers:
+            if name not in CLASSIFIERS and not is_own(name):
+                raise UserError(
+                    f"--classifiers must be among {', '.join(CLASSIFIERS)}, or module:function. Received: {name!r}."
+                )
         check_devices(self.distribution, self.virtual_devices)
         if self.output_dir is None:
             # A comparison does not belong to a single run.

@@ -3,7 +3,7 @@
 import dataclasses
 
 from dsl_tf.errors import UserError
-from dsl_tf.evaluation.accuracy import CLASSIFIERS
+from dsl_tf.evaluation.classifiers import CLASSIFIERS
 from dsl_tf.evaluation.laplacian_shot import DEFAULT_LAM
 from dsl_tf.evaluation.transforms import FEATURE_TRANSFORMS
 from dsl_tf.runs.configuration.options import Checked, option
@@ -27,14 +27,15 @@ class PredictionConfiguration(Checked):
     images_dir: str | None = option(None, "Folder of the images to classify, at any depth.", "data", path=True)
     classifier: str = option(
         "nearest_centroid",
-        "Few-shot classifier. laplacian_shot looks at all images together and works best if every class has about as "
-        "many of them.",
+        f"Few-shot classifier, one of {', '.join(CLASSIFIERS)}. "
+        f"{', '.join(name for name, classifier in CLASSIFIERS.items() if classifier.transductive)} look at all images "
+        "together, and most of them work best if every class has about as many.",
         "evaluation",
         choices=tuple(CLASSIFIERS),
     )
     feature_transform: str | None = option(
         None,
-        "Feature transform. By default l2 for nearest_centroid and cl2 for laplacian_shot. cl2 needs a run directory.",
+        "Feature transform. By default cl2 for laplacian_shot and l2 for the others. cl2 needs a run directory.",
         "evaluation",
         choices=FEATURE_TRANSFORMS,
     )

@@ -3,7 +3,7 @@
 import dataclasses
 
 from dsl_tf.errors import UserError
-from dsl_tf.evaluation.accuracy import CLASSIFIERS
+from dsl_tf.evaluation.classifiers import CLASSIFIERS
 from dsl_tf.losses import CLASSIFICATION_LOSSES, INTEGRATIONS, METRIC_LOSSES
 from dsl_tf.models.applications import APPLICATIONS
 from dsl_tf.runs.configuration.data import DataConfiguration
@@ -146,7 +146,8 @@ class TrainingConfiguration(DataConfiguration):
     )
     test_classifiers: tuple = option(
         ("nearest_centroid",),
-        "Few-shot classifiers of the final test, a list. The λ of laplacian_shot is chosen on val.",
+        f"Few-shot classifiers of the final test, a list of {', '.join(CLASSIFIERS)}. Their hyperparameters are chosen "
+        "on val.",
         "evaluation",
         choices=tuple(CLASSIFIERS),
         mathematical=False,

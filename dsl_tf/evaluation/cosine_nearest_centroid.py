@@ -1,0 +1,59 @@
+"""Nearest class centroid by cosine similarity.
+
+Gidaris and Komodakis, "Dynamic few-shot visual learning without forgetting", CVPR 2018, section 3.2: class means of the
+support as the weights of a cosine classifier.
+"""
+
+import numpy as np
+import tensorflow as tf
+
+from dsl_tf.evaluation.classification import best_way, classify
+
+# Sharpness of the softmax over cosines, about what cosine classifiers learn.
+_SCALE = 10.0
+
+
+def class_means(support: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+    """Returns each way's mean `[E, N, d]`, from support `[E, S, d]` and one-hot labels `[S, N]`."""
+    weights = tf.transpose(labels / tf.reduce_sum(labels, axis=0))
+    return tf.einsum("ns,esd->end", weights, support)
+
+
+def cosines(x: tf.Tensor, prototypes: tf.Tensor) -> tf.Tensor:
+    """Returns the cosines of x `[E, M, d]` with prototypes `[E, N, d]`, `[E, M, N]`; 0 for a zero vector."""
+    return tf.matmul(unit_length(x), unit_length(prototypes), transpose_b=True)
+
+
+def unit_length(x: tf.Tensor) -> tf.Tensor:
+    """Divides vectors `[..., d]` by their Euclidean norms; a zero vector stays zero."""
+    return tf.math.divide_no_nan(x, tf.norm(x, axis=-1, keepdims=True))
+
+
+def cosine_nearest_centroid_scores(support: tf.Tensor, labels: tf.Tensor, query: tf.Tensor) -> tf.Tensor:
+    """Computes τ·cos(q, c) for the class means c of the support, τ = 10.
+
+    Args:
+        support: `[E, S, d]`.
+        labels: one-hot `[S, N]`.
+        query: q `[E, M, d]`.
+
+    Returns:
+        `[E, M, N]`.
+    """
+    return _SCALE * cosines(query, class_means(support, labels))
+
+
+def cosine_nearest_centroid(support: np.ndarray | tf.Tensor, query: np.ndarray | tf.Tensor) -> tf.Tensor:
+    """Classifies each query as the way whose support mean has the smallest angle to it.
+
+    Args:
+        support: features `[E, N, K, d]`, any float dtype and scale.
+        query: features `[E, M, d]`.
+
+    Returns:
+        The way index of each query, int32 `[E, M]`.
+
+    Raises:
+        ValueError: if the shapes do not match, or features are not finite.
+    """
+    return classify(best_way(cosine_nearest_centroid_scores), support, query)
