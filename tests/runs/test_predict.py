@@ -183,7 +183,7 @@ def test_laplacian_shot_warns_of_too_small_a_batch(run_dir, support_dir, tmp_pat
 
 
 def test_more_images_than_laplacian_shot_has_memory_for_are_an_error(run_dir, support_dir, images_dir, monkeypatch):
-    monkeypatch.setattr(prediction, "_LAPLACIAN_SHOT_LIMIT", len(FILES))
+    monkeypatch.setattr(prediction, "_TRANSDUCTIVE_LIMIT", len(FILES))
     predict(run_dir, support_dir, images_dir, "laplacian_shot")
     save(picture("red"), images_dir / "one more.png")
     assert_error(["at most 6", "7", "nearest_centroid"], run_dir, support_dir, images_dir, "laplacian_shot")
