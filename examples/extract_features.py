@@ -3,7 +3,7 @@
 python examples/extract_features.py runs/mine IMAGES features.npz
 
 The model is a run directory or its saved_model folder. The images are found and decoded as in training: one folder per
-class, at any depth; upright, in RGB, at the size of the model. Unreadable files are skipped with a warning.
+class, at any depth; upright, in RGB, resized as for the model. Unreadable files are skipped with a warning.
 """
 
 import argparse
@@ -15,7 +15,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import numpy as np
 from absl import logging
 
-from dsl_tf.data.decoding import read_images
+from dsl_tf.data.image_files import read_images
 from dsl_tf.data.labelled_images import find_labelled_images
 from dsl_tf.data.skipped import Skipped, examples, unexpected
 from dsl_tf.errors import UserError
@@ -44,7 +44,7 @@ def write_features(model: str, folder: str, output: str) -> None:
     features, read, skipped = [], [], list(found.skipped)
     for start in range(0, len(paths), IMAGES_AT_ONCE):
         some = paths[start : start + IMAGES_AT_ONCE]
-        images, reasons = read_images(some.tolist(), exported.image_size)
+        images, reasons = read_images(some.tolist(), exported.image_size, stored_size=exported.stored_size)
         skipped += [Skipped(str(some[position]), reason) for position, reason in reasons.items()]
         read += [start + position for position in range(len(some)) if position not in reasons]
         if len(images):

@@ -39,12 +39,21 @@ def striped_splits():
     }
 
 
-def stored(folder, images):
-    """Writes square images to shards in a folder, and returns them as `StoredImages`."""
+def stored(folder, images, image_size=None, stored_size=None):
+    """Writes images (square ones without a `stored_size`) to shards in a folder; returns them as `StoredImages`."""
     split = RawSplit(None, np.zeros(len(images)), lambda start: (("image", image) for image in images[start:]))
     paths = shard_paths(folder, "images", len(images))
-    write_shards(split, paths, images.shape[1], lambda images: None)
-    return StoredImages(paths, images.shape[1])
+    image_size = image_size or images[0].shape[0]
+    write_shards(split, paths, image_size, lambda images: None, stored_size=stored_size)
+    return StoredImages(paths, image_size, stored_size=stored_size)
+
+
+def photograph(height, width, seed=0):
+    """A smooth image of any size, as photographs are, with some noise."""
+    random = np.random.default_rng(seed)
+    coarse = Image.fromarray(random.integers(0, 256, (5, 6, 3), np.uint8))
+    smooth = np.asarray(coarse.resize((width, height), Image.Resampling.BICUBIC), np.int32)
+    return Image.fromarray(np.clip(smooth + random.integers(-9, 10, smooth.shape), 0, 255).astype(np.uint8))
 
 
 def write_striped_folders(folder):

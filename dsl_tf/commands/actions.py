@@ -22,7 +22,7 @@ from dsl_tf.runs.configuration import (
 )
 
 _SOME_FAILED = 1
-_PREPARATION = ("dataset", "data_dir", "image_size", "cache_dir", "allow_partial", "class_split")
+_PREPARATION = ("dataset", "data_dir", "image_size", "cache_dir", "allow_partial", "class_split", "stored_size")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,8 +88,8 @@ def _prepare(configuration: TrainingConfiguration, _: flags.FlagValues) -> int:
 
     path = prepared.prepare(**{name: configuration.data_options[name] for name in _PREPARATION})
     for name in prepared.prepared_splits(path):
-        split = prepared.load_prepared(path, name)
-        print(f"{name}: {len(split.labels):,} images of {split.class_count} classes")
+        images, classes = prepared.split_size(path, name)
+        print(f"{name}: {images:,} images of {classes} classes")
     print(f"Prepared in {str(path)!r}")
     return 0
 

@@ -10,11 +10,11 @@ CROPS = ("pad", "resized", "none")
 
 
 # The first row, the one after the last, and the number of rows of the full batch.
-_Rows = tuple[int | tf.Tensor, int | tf.Tensor, int | tf.Tensor]
+Rows = tuple[int | tf.Tensor, int | tf.Tensor, int | tf.Tensor]
 
 
-def _uniform(
-    rows: _Rows,
+def uniform(
+    rows: Rows,
     shape: Sequence[int],
     seed: tf.Tensor,
     low: float | tf.Tensor = 0.0,
@@ -28,14 +28,14 @@ def _uniform(
     return numbers[(slice(None),) * axis + (slice(first, last),)]
 
 
-def _pad_crop(images: tf.Tensor, seed: tf.Tensor, rows: _Rows) -> tf.Tensor:
+def _pad_crop(images: tf.Tensor, seed: tf.Tensor, rows: Rows) -> tf.Tensor:
     """Shifts each image by up to an eighth of its size, repeating the border."""
     height, width = tf.unstack(tf.shape(images)[1:3])
     row_seed, column_seed = tf.unstack(tf.random.split(seed, 2))
 
     def shifted(size: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
         margin = size // 8
-        offsets = _uniform(rows, [1], seed, -margin, margin + 1, tf.int32)
+        offsets = uniform(rows, [1], seed, -margin, margin + 1, tf.int32)
         # Clipped indices repeat the border. Black padding would add edges to light images.
         return tf.clip_by_value(tf.range(size)[None, :] + offsets, 0, size - 1)
 
@@ -43,29 +43,29 @@ def _pad_crop(images: tf.Tensor, seed: tf.Tensor, rows: _Rows) -> tf.Tensor:
     return tf.gather(images, shifted(width, column_seed), axis=2, batch_dims=1)
 
 
-def _resized_crop(images: tf.Tensor, seed: tf.Tensor, rows: _Rows) -> tf.Tensor:
+def _resized_crop(images: tf.Tensor, seed: tf.Tensor, rows: Rows) -> tf.Tensor:
     """Cuts a random box of 8% to 100% of the area and aspect 3:4 to 4:3 out of each image, and resizes it back."""
     n, height, width = tf.unstack(tf.shape(images)[:3])
     area_seed, aspect_seed, top_seed, left_seed = tf.unstack(tf.random.split(seed, 4))
-    area = _uniform(rows, [], area_seed, 0.08, 1.0)
-    log_aspect = _uniform(rows, [], aspect_seed, math.log(3 / 4), math.log(4 / 3))
+    area = uniform(rows, [], area_seed, 0.08, 1.0)
+    log_aspect = uniform(rows, [], aspect_seed, math.log(3 / 4), math.log(4 / 3))
     box_height = tf.minimum(tf.sqrt(area * tf.exp(-log_aspect)), 1.0)
     box_width = tf.minimum(tf.sqrt(area * tf.exp(log_aspect)), 1.0)
-    top = _uniform(rows, [], top_seed) * (1 - box_height)
-    left = _uniform(rows, [], left_seed) * (1 - box_width)
+    top = uniform(rows, [], top_seed) * (1 - box_height)
+    left = uniform(rows, [], left_seed) * (1 - box_width)
     boxes = tf.stack([top, left, top + box_height, left + box_width], axis=1)
     resized = tf.image.crop_and_resize(images, boxes, tf.range(n), [height, width])
     return tf.cast(tf.round(resized), tf.uint8)
 
 
-def _flip(images: tf.Tensor, seed: tf.Tensor, rows: _Rows) -> tf.Tensor:
-    flipped = _uniform(rows, [1, 1, 1], seed) < 0.5
+def _flip(images: tf.Tensor, seed: tf.Tensor, rows: Rows) -> tf.Tensor:
+    flipped = uniform(rows, [1, 1, 1], seed) < 0.5
     return tf.where(flipped, tf.reverse(images, axis=[2]), images)
 
 
-def _color_jitter(images: tf.Tensor, seed: tf.Tensor, rows: _Rows, strength: float) -> tf.Tensor:
+def _color_jitter(images: tf.Tensor, seed: tf.Tensor, rows: Rows, strength: float) -> tf.Tensor:
     """Scales brightness, contrast and saturation of each image by factors from 1 − strength to 1 + strength."""
-    factors = _uniform(rows, [3, 1, 1, 1], seed, 1 - strength, 1 + strength, axis=1)
+    factors = uniform(rows, [3, 1, 1, 1], seed, 1 - strength, 1 + strength, axis=1)
     images = tf.cast(images, tf.float32) * factors[0]
     # Luma weights of ITU-R BT.601, the grey that image libraries convert to.
     grey = tf.reduce_sum(images * [0.299, 0.587, 0.114], axis=3, keepdims=True)

@@ -1,24 +1,20 @@
 """Image files to pixels: every kind of colour, transparency and rotation becomes upright 8-bit RGB."""
 
-import concurrent.futures
 import contextlib
 import io
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from dsl_tf.data.colours import to_rgb
 from dsl_tf.data.image_kinds import SIGNATURE_SIZE, readable_formats, reason_of_content
-from dsl_tf.progress import progress_bar
 
 _MEGAPIXELS_LIMIT = 100
 # JPEG's own. Pillow takes a quarter of a minute for 1 kB of animated WebP that is millions of pixels wide.
 _SIDE_LIMIT = 65_535
-# More would gain little on large images, wait for each other on small ones, and hold more images at once.
-_MOST_THREADS = 16
-_IMAGES_PER_TASK = 64
+_TOO_MANY_PIXELS = f"more than {_MEGAPIXELS_LIMIT} megapixels"
 _EXIF_ORIENTATION = 0x0112
 _JPEG_START, _JPEG_END = b"\xff\xd8\xff", b"\xff\xd9"
 # How to turn upright an image with each value of the EXIF orientation; 1 is upright already.
@@ -37,40 +33,18 @@ class UnreadableImageError(Exception):
     """A file is not an image that can be read; the message is the reason, in a few words on one line."""
 
 
-def read_images(
-    paths: Sequence[str | os.PathLike[str]], image_size: int, keep_truncated: bool = False
-) -> tuple[np.ndarray, dict[int, str]]:
-    """Reads image files in parallel, with a progress bar.
+def centre_square(image: Image.Image, image_size: int) -> Image.Image:
+    """Resizes the shorter side of an image, keeping the aspect, and cuts out the centre (bilinear, antialiased).
 
     Args:
-        paths: the n files.
-        image_size: the side of the returned images, in pixels.
-        keep_truncated: as in `read_image`.
-
-    Returns:
-        the images of the m files that could be read, in order, uint8 `[m, image_size, image_size, 3]`, and a
-        dict from the position in `paths` of each of the others to the reason.
+        image: a PIL image.
+        image_size: the side of the returned square, in pixels.
     """
-    images = np.empty((len(paths), image_size, image_size, 3), np.uint8)
-
-    def fill(rows: range) -> dict[int, str]:
-        reasons = {}
-        for row in rows:
-            try:
-                images[row] = read_image(paths[row], image_size, keep_truncated)
-            except UnreadableImageError as error:
-                reasons[row] = str(error)
-        return reasons
-
-    starts = range(0, len(paths), _IMAGES_PER_TASK)
-    tasks = [range(start, min(start + _IMAGES_PER_TASK, len(paths))) for start in starts]
-    progress = progress_bar(len(paths), "image")
-    reasons = {}
-    with concurrent.futures.ThreadPoolExecutor(min(os.cpu_count() or 1, _MOST_THREADS)) as pool:
-        for rows, task_reasons in zip(tasks, pool.map(fill, tasks), strict=True):
-            reasons.update(task_reasons)
-            progress.update(rows.stop)
-    return _without(images, reasons), reasons
+    width, height = image.size
+    side = min(width, height)
+    left, top = (width - side) / 2, (height - side) / 2
+    box = (left, top, left + side, top + side)
+    return image.resize((image_size, image_size), Image.Resampling.BILINEAR, box)
 
 
 def read_image(source: str | os.PathLike[str] | bytes, image_size: int, keep_truncated: bool = False) -> np.ndarray:
@@ -89,7 +63,14 @@ def read_image(source: str | os.PathLike[str] | bytes, image_size: int, keep_tru
     Raises:
         UnreadableImageError: if the file is not a readable image, has more than 100 megapixels or a side above 65,535.
     """
-    return np.asarray(_resized(_upright_rgb(source, keep_truncated), image_size))
+    return np.asarray(_resized(upright_rgb(source, keep_truncated), image_size))
+
+
+def reason_of_size(size: tuple[int, int]) -> str | None:
+    """Returns why an image of this width and height is not read, or None."""
+    if size[0] * size[1] > _MEGAPIXELS_LIMIT * 1e6:
+        return _TOO_MANY_PIXELS
+    return f"a side of more than {_SIDE_LIMIT:,} pixels" if max(size) > _SIDE_LIMIT else None
 
 
 def shorter_sides(paths: Iterable[str | os.PathLike[str]]) -> Iterator[int]:
@@ -114,7 +95,8 @@ def _resized(image: Image.Image, image_size: int) -> Image.Image:
     return image.resize((image_size, image_size), Image.Resampling.BILINEAR)
 
 
-def _upright_rgb(source: str | os.PathLike[str] | bytes, keep_truncated: bool) -> Image.Image:
+def upright_rgb(source: str | os.PathLike[str] | bytes, keep_truncated: bool = False) -> Image.Image:
+    """Reads an image file as upright RGB at its own size; arguments and errors are those of `read_image`."""
     try:
         with _opened(source) as image:
             rgb = to_rgb(image)
@@ -125,7 +107,7 @@ def _upright_rgb(source: str | os.PathLike[str] | bytes, keep_truncated: bool) -
         completed = _completed_jpeg(source) if keep_truncated else None
         if completed is None:
             raise
-        return _upright_rgb(completed, keep_truncated=False)
+        return upright_rgb(completed)
 
 
 def _completed_jpeg(source: str | os.PathLike[str] | bytes) -> bytes | None:
@@ -150,10 +132,8 @@ def _opened(source: str | os.PathLike[str] | bytes) -> Iterator[Image.Image]:
     try:
         file = io.BytesIO(source) if isinstance(source, bytes) else source
         with Image.open(file, formats=readable_formats()) as image:
-            if image.width * image.height > _MEGAPIXELS_LIMIT * 1e6:
-                raise Image.DecompressionBombError
-            if max(image.size) > _SIDE_LIMIT:
-                raise ValueError(f"a side of more than {_SIDE_LIMIT:,} pixels")
+            if too_large := reason_of_size(image.size):
+                raise ValueError(too_large)
             yield image
     # Damaged files make Pillow raise nearly any kind of error, not only OSError.
     except Exception as error:
@@ -161,8 +141,9 @@ def _opened(source: str | os.PathLike[str] | bytes) -> Iterator[Image.Image]:
 
 
 def _reason(error: Exception, source: str | os.PathLike[str] | bytes) -> str:
+    # Pillow's own limit is higher.
     if isinstance(error, Image.DecompressionBombError):
-        return f"more than {_MEGAPIXELS_LIMIT} megapixels"
+        return _TOO_MANY_PIXELS
     if isinstance(error, UnidentifiedImageError):
         return reason_of_content(_start_of(source))
     reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
@@ -178,16 +159,6 @@ def _start_of(source: str | os.PathLike[str] | bytes) -> bytes:
     # It may have gone since.
     except OSError:
         return b""
-
-
-def _without(images: np.ndarray, rows: dict[int, str]) -> np.ndarray:
-    if not rows:
-        return images
-    kept = [row for row in range(len(images)) if row not in rows]
-    # In place, since a second array of all the images might not fit in memory.
-    for row, source in enumerate(kept):
-        images[row] = images[source]
-    return images[: len(kept)]
 
 
 def _orientation(image: Image.Image) -> int | None:

@@ -8,12 +8,13 @@ import numpy as np
 from absl import logging
 
 from dsl_tf.data.data_folder import check_data_dir, find_split_folders, no_data_error
-from dsl_tf.data.decoding import read_images, shorter_sides
+from dsl_tf.data.decoding import shorter_sides
+from dsl_tf.data.image_files import read_images
 from dsl_tf.data.labelled_images import LabelledImages, alike_notes, find_labelled_images, same_class
 from dsl_tf.data.skipped import Skipped, examples, unexpected
 from dsl_tf.data.split import SPLITS, Split
 from dsl_tf.data.stored_folder import store_images
-from dsl_tf.data.stored_images import StoredImages, fits_in_memory
+from dsl_tf.data.stored_images import StoredImages, fits_in_memory, held_or_stored
 from dsl_tf.errors import UserError
 
 WANTED = "the folders train, val and test, each with one folder of images per class"
@@ -27,8 +28,9 @@ def load_split(
     strict: bool = False,
     cache_dir: str | os.PathLike[str] | None = None,
     keep_truncated: bool = False,
+    stored_size: int | None = None,
 ) -> Split:
-    """Loads the images `data_dir/split/[group/]class/file`, resized to squares, as RGB.
+    """Loads the images `data_dir/split/[group/]class/file`, as squares, in RGB.
 
     Labels follow the sorted class names, and the images of a class its sorted file names. Whatever is not a readable
     image, and classes without any, are skipped with a warning, and so are classes that an earlier of the splits train,
@@ -37,11 +39,13 @@ def load_split(
     Args:
         data_dir: the folder that holds the splits.
         split: `"train"`, `"val"` or `"test"`.
-        image_size: the side of the returned images, in pixels; the aspect is not kept.
+        image_size: the side of the returned images, in pixels; the aspect is not kept, unless there is a `stored_size`.
         strict: whether an error is raised in place of a warning about images or classes.
-        cache_dir: the folder for images that would take more than 1 GiB of memory; they are encoded there once, and
-            read from there. None for `$XDG_CACHE_HOME/dsl_tf` or `~/.cache/dsl_tf`.
+        cache_dir: the folder for images that would take more than 1 GiB of memory or keep their aspect; they are
+            encoded there once, and read from there. None for `$XDG_CACHE_HOME/dsl_tf` or `~/.cache/dsl_tf`.
         keep_truncated: whether a JPEG file that is cut short is read as far as it goes; the rest is grey.
+        stored_size: the largest shorter side, in pixels, at which images are stored with their aspect. Then the shorter
+            side is resized to `image_size`, and the centre is cut out. None to resize images to squares.
 
     Returns:
         a `Split` with images uint8 `[n, image_size, image_size, 3]`.
@@ -56,10 +60,11 @@ def load_split(
     files, shared = _without_earlier_classes(data_dir, split, found, strict)
     paths = list(itertools.chain.from_iterable(files.values()))
     images: np.ndarray | StoredImages
-    if fits_in_memory((len(paths), image_size, image_size, 3)):
+    if stored_size is None and fits_in_memory((len(paths), image_size, image_size, 3)):
         images, reasons = read_images(paths, image_size, keep_truncated)
     else:
-        images, reasons = store_images(paths, image_size, data_dir, cache_dir, keep_truncated)
+        stored, reasons = store_images(paths, image_size, data_dir, cache_dir, keep_truncated, stored_size)
+        images = held_or_stored(stored, split)
     skipped = sorted([*found.skipped, *(Skipped(paths[position], reason) for position, reason in reasons.items())])
     if not len(images):
         raise _no_image_error(data_dir, split, skipped)

@@ -5,8 +5,9 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
-from dsl_tf.data.augmentation import augment
+from dsl_tf.data.augmentation import Rows, augment
 from dsl_tf.data.balanced import BalancedBatches, check_balanced
+from dsl_tf.data.crops import crop_numbers, cut_out
 from dsl_tf.data.split import Split
 from dsl_tf.data.stored_images import StoredImages
 
@@ -23,6 +24,9 @@ def training_batches(
     rows: tuple[int, int] | None = None,
 ) -> tf.data.Dataset:
     """Builds an endless data set of class-balanced, augmented batches.
+
+    If the images are stored with their aspect, `"resized"` cuts its boxes out of the stored images, as torchvision's
+    RandomResizedCrop, and the other crops start from the centre.
 
     Args:
         split: a `Split`.
@@ -45,18 +49,34 @@ def training_batches(
     # On the CPU, so that the split does not occupy GPU memory. Only batches are copied there.
     with tf.device("CPU"):
         labels = tf.constant(split.labels)
-        fetch = split.images.reader() if isinstance(split.images, StoredImages) else _held(split.images)
+        fetch, crop = _fetching(split.images, crop)
 
     def load(step: tf.Tensor, indices: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        indices = indices[first:last]
-        images = tf.ensure_shape(fetch(indices), [last - first, *split.images.shape[1:]])
-        images = augment(images, tf.stack([seed, step]), crop, flip, color_jitter, (first, last, ways * shots))
-        return images, tf.gather(labels, indices)
+        indices, seeds, numbers = indices[first:last], tf.stack([seed, step]), (first, last, ways * shots)
+        images = tf.ensure_shape(fetch(indices, seeds, numbers), [last - first, *split.images.shape[1:]])
+        return augment(images, seeds, crop, flip, color_jitter, numbers), tf.gather(labels, indices)
 
     drawn = batches.batches(start_step)
     return drawn.map(load, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).prefetch(tf.data.AUTOTUNE)
 
 
-def _held(images: np.ndarray) -> Callable[[tf.Tensor], tf.Tensor]:
-    pixels = tf.constant(images)
-    return lambda indices: tf.gather(pixels, indices)
+def _fetching(
+    images: np.ndarray | StoredImages, crop: str
+) -> tuple[Callable[[tf.Tensor, tf.Tensor, Rows], tf.Tensor], str]:
+    """Returns a function from positions, seed and rows to images, and the crop that is left to do after it."""
+    if not isinstance(images, StoredImages):
+        pixels = tf.constant(images)
+        return lambda indices, seed, rows: tf.gather(pixels, indices), crop
+    if images.stored_size is None or crop != "resized":
+        read = images.reader()
+        return lambda indices, seed, rows: read(indices), crop
+    record, size = images.record(), images.shape[1]
+    image = tf.TensorSpec(images.shape[1:], tf.uint8)
+
+    def crops(indices: tf.Tensor, seed: tf.Tensor, rows: Rows) -> tf.Tensor:
+        def cut(position_and_numbers: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
+            return cut_out(record(position_and_numbers[0]), position_and_numbers[1], size)
+
+        return tf.map_fn(cut, (indices, crop_numbers(seed, rows)), fn_output_signature=image)
+
+    return crops, "none"

@@ -21,7 +21,7 @@ from dsl_tf.data.raw import RawSplit
 from dsl_tf.data.shards import shard_paths, shown_preparation, write_shards
 from dsl_tf.data.skipped import Skipped
 from dsl_tf.data.split import SPLITS, Split
-from dsl_tf.data.stored_images import StoredImages, fits_in_memory
+from dsl_tf.data.stored_images import StoredImages, held_or_stored
 from dsl_tf.errors import UserError
 from dsl_tf.files import read_text
 
@@ -40,6 +40,7 @@ def prepare(
     cache_dir: str | os.PathLike[str] | None = None,
     allow_partial: bool = False,
     class_split: str | os.PathLike[str] | None = None,
+    stored_size: int | None = None,
 ) -> pathlib.Path:
     """Prepares a data set if necessary; resumes an interrupted call.
 
@@ -47,10 +48,12 @@ def prepare(
         dataset: a named data set, or `tfds:` followed by the name of a TensorFlow Datasets data set.
         data_dir: the folder with its files in any known format, or a prepared data set. It is not changed. None for the
             folder of TensorFlow Datasets, if it has this data set.
-        image_size: the side of the stored images, in pixels; None for 84 (CIFAR-FS 32).
+        image_size: the side of the images, in pixels; None for 84 (CIFAR-FS 32).
         cache_dir: the cache folder; None for `default_cache_dir()`.
         allow_partial: whether to accept fewer images than published, and to skip unreadable ones.
         class_split: for `tfds:` data sets, the JSON file with the classes of each split.
+        stored_size: the largest shorter side of the stored images, in pixels, which then keep their aspect and suit any
+            `image_size`. None to store squares of `image_size`.
 
     Returns:
         The folder of the prepared data set.
@@ -66,7 +69,7 @@ def prepare(
             f"{found}. Check the path."
         )
     if data_dir is not None and (pathlib.Path(data_dir) / MARKER).is_file():
-        _check_dataset(dataset, data_dir, image_size)
+        _check_dataset(dataset, data_dir, image_size, stored_size)
         return pathlib.Path(data_dir)
     cache = pathlib.Path(cache_dir or default_cache_dir()).expanduser()
     check_outside(cache, data_dir)
@@ -82,17 +85,20 @@ def prepare(
         )
     size = image_size or _DEFAULT_SIZES[dataset]
     name = re.sub(r"[^0-9A-Za-z_.-]", "-", dataset)
-    folder = cache / f"{name}-{size}px-{_key(dataset, data_dir, allow_partial, class_split)}"
+    pixels = f"{size}px" if stored_size is None else f"originals-{stored_size}px"
+    folder = cache / f"{name}-{pixels}-{_key(dataset, data_dir, allow_partial, class_split)}"
 
     def write() -> dict[str, Any]:
         source, raw_splits = _read_source(dataset, data_dir, class_split)
         print(f"{dataset}: found {source}{f' in {os.fspath(data_dir)!r}' if data_dir else ''}")
         if dataset in recognition.FORMATS:
             recognition.check_published(dataset, raw_splits, allow_partial)
-        splits = _write_splits(dataset, raw_splits, folder, size, allow_partial)
-        return {"dataset": dataset, "image_size": size, "source": source, "splits": splits}
+        splits = _write_splits(dataset, raw_splits, folder, size, allow_partial, stored_size)
+        sizes = {"image_size": size} if stored_size is None else {"stored_size": stored_size}
+        return {"dataset": dataset, **sizes, "source": source, "splits": splits}
 
-    prepare_once(folder, "the prepared images (4 to 14 kB each at 84 pixels)", write)
+    kilobytes = "4 to 14 kB each at 84 pixels" if stored_size is None else "up to the size of the files they come from"
+    prepare_once(folder, f"the prepared images ({kilobytes})", write)
     return folder
 
 
@@ -121,14 +127,20 @@ def _described(tfds_name: str) -> str:
 
 
 def _write_splits(
-    dataset: str, raw_splits: dict[str, RawSplit], folder: pathlib.Path, size: int, allow_partial: bool
+    dataset: str,
+    raw_splits: dict[str, RawSplit],
+    folder: pathlib.Path,
+    size: int,
+    allow_partial: bool,
+    stored_size: int | None,
 ) -> dict[str, dict[str, Any]]:
     """Writes the images; returns the classes, labels and number of shards of each split."""
-    advance = shown_preparation(sum(len(split.labels) for split in raw_splits.values()), size, folder)
+    advance = shown_preparation(sum(len(split.labels) for split in raw_splits.values()), size, folder, stored_size)
     descriptions: dict[str, dict[str, Any]] = {}
     unreadable = []
     for name, split in raw_splits.items():
-        shards = write_shards(split, shard_paths(folder, name, len(split.labels)), size, advance)
+        paths = shard_paths(folder, name, len(split.labels))
+        shards = write_shards(split, paths, size, advance, stored_size=stored_size)
         of_split = [entry for shard in shards for entry in shard.unreadable]
         unreadable += [f"{image} ({reason})" for _, image, reason in of_split]
         labels = np.delete(split.labels, [position for position, _, _ in of_split])
@@ -159,12 +171,13 @@ def _run_lengths(labels: np.ndarray) -> list[list[int]]:
     return np.stack([labels[starts], np.diff(starts, append=len(labels))], axis=1).tolist()
 
 
-def load_prepared(folder: str | os.PathLike[str], split: str) -> Split:
-    """Loads one split of a prepared data set. Large splits stay encoded on disk.
+def load_prepared(folder: str | os.PathLike[str], split: str, image_size: int | None = None) -> Split:
+    """Loads one split of a prepared data set. Large splits stay encoded on disk, and so does `"train"` of originals.
 
     Args:
         folder: the folder that `prepare` returned.
         split: `"train"`, `"val"` or `"test"`.
+        image_size: the side of the images, in pixels; None for that of the data set.
 
     Returns:
         A `Split`.
@@ -176,7 +189,12 @@ def load_prepared(folder: str | os.PathLike[str], split: str) -> Split:
         description = _description(folder)
         values = description["splits"][split]
         paths = [pathlib.Path(folder) / f"{split}-{index:05}.tfrecord" for index in range(values["shards"])]
-        images = StoredImages(paths, description["image_size"])
+        stored_size = description.get("stored_size")
+        if stored_size is None:
+            images = StoredImages(paths, description["image_size"])
+        else:
+            size = image_size or _DEFAULT_SIZES[description["dataset"]]
+            images = StoredImages(paths, size, stored_size=int(stored_size))
         run_labels, run_lengths = np.array(values["labels"], np.int64).reshape(-1, 2).T
         # Checked before the labels are decoded, because damaged lengths would exhaust the memory. Python integers do
         # not overflow.
@@ -189,7 +207,7 @@ def load_prepared(folder: str | os.PathLike[str], split: str) -> Split:
         skipped = tuple(
             Skipped(str(path), str(reason), bool(expected)) for path, reason, expected in values.get("skipped", [])
         )
-        return Split(images[:] if fits_in_memory(images.shape) else images, labels, names, skipped)
+        return Split(held_or_stored(images, split), labels, names, skipped)
 
 
 def prepared_splits(folder: str | os.PathLike[str]) -> list[str]:
@@ -203,6 +221,17 @@ def prepared_splits(folder: str | os.PathLike[str]) -> list[str]:
         return [name for name in SPLITS if name in splits]
 
 
+def split_size(folder: str | os.PathLike[str], split: str) -> tuple[int, int]:
+    """Returns the numbers of images and of classes of a split of a prepared data set.
+
+    Raises:
+        UserError: if it is damaged.
+    """
+    with _reading(folder):
+        values = _description(folder)["splits"][split]
+        return sum(length for _, length in values["labels"]), len(values["classes"])
+
+
 def _description(folder: str | os.PathLike[str]) -> dict[str, Any]:
     return json.loads(read_text(pathlib.Path(folder) / MARKER))
 
@@ -211,14 +240,21 @@ def _reading(folder: str | os.PathLike[str]) -> contextlib.AbstractContextManage
     return reading_cache(f"{os.fspath(folder)!r} must be a complete prepared data set")
 
 
-def _check_dataset(dataset: str, folder: str | os.PathLike[str], image_size: int | None) -> None:
+def _check_dataset(
+    dataset: str, folder: str | os.PathLike[str], image_size: int | None, stored_size: int | None
+) -> None:
     with _reading(folder):
         description = _description(folder)
-        found, size = str(description["dataset"]), int(description["image_size"])
-    if found != dataset or image_size not in (None, size):
+        found, stored = str(description["dataset"]), description.get("stored_size")
+        size = int(description["image_size"] if stored is None else stored)
+    fits = image_size in (None, size) if stored is None else True
+    if found != dataset or stored_size != stored or not fits:
+        flags = {"dataset": dataset, "image_size": None if stored_size else image_size, "stored_size": stored_size}
+        wanted = " and ".join(f"--{name}={value}" for name, value in flags.items() if value)
+        received = f"{found!r} of {'' if stored is None else 'up to '}{size} pixels"
+        kept = "" if stored is None else f" (--stored_size={size})"
         raise UserError(
-            f"--data_dir={os.fspath(folder)!r} must be prepared for --dataset={dataset}"
-            f"{f' and --image_size={image_size}' if image_size else ''}. Received: {found!r} of {size} pixels. "
+            f"--data_dir={os.fspath(folder)!r} must be prepared for {wanted}. Received: {received}{kept}. "
             "Give the folder with the original files."
         )
 

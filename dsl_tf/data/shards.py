@@ -18,7 +18,7 @@ import numpy as np
 import tensorflow as tf
 
 from dsl_tf.data.decoding import UnreadableImageError
-from dsl_tf.data.encoding import encode_image
+from dsl_tf.data.encoding import encode_image, encode_original
 from dsl_tf.data.raw import RawSplit
 from dsl_tf.errors import UserError
 from dsl_tf.files import read_text, replacing, write_text
@@ -52,9 +52,12 @@ def shard_paths(folder: str | os.PathLike[str], name: str, images: int) -> list[
     return [pathlib.Path(folder) / f"{name}-{i:05}.tfrecord" for i in range(-(-images // _IMAGES_PER_SHARD))]
 
 
-def shown_preparation(total: int, image_size: int, folder: str | os.PathLike[str]) -> Callable[[int], None]:
+def shown_preparation(
+    total: int, image_size: int, folder: str | os.PathLike[str], stored_size: int | None = None
+) -> Callable[[int], None]:
     """Prints what is prepared, and returns a function that advances a progress bar by a number of images."""
-    print(f"Preparing {total:,} images of {image_size}×{image_size} pixels in {os.fspath(folder)!r}")
+    size = f"{image_size}×{image_size} pixels" if stored_size is None else f"up to {stored_size} pixels (shorter side)"
+    print(f"Preparing {total:,} images of {size} in {os.fspath(folder)!r}")
     progress, done = progress_bar(total, "image"), 0
 
     def advance(images: int) -> None:
@@ -71,6 +74,7 @@ def write_shards(
     image_size: int,
     advance: Callable[[int], None],
     keep_truncated: bool = False,
+    stored_size: int | None = None,
 ) -> list[Shard]:
     """Writes the images of a split, except the shards that an interrupted call has already written.
 
@@ -80,6 +84,7 @@ def write_shards(
         image_size: the side of the stored images, in pixels.
         advance: a function that is called repeatedly with the number of new images.
         keep_truncated: whether to read truncated JPEG files as far as possible.
+        stored_size: the largest shorter side, in pixels, of images that keep their aspect; None for squares.
 
     Returns:
         A list of `Shard`.
@@ -90,6 +95,10 @@ def write_shards(
     """
     shards = []
     count = len(raw_split.labels)
+    if stored_size is None:
+        encode = functools.partial(encode_image, image_size=image_size, keep_truncated=keep_truncated)
+    else:
+        encode = functools.partial(encode_original, stored_size=stored_size, keep_truncated=keep_truncated)
     with concurrent.futures.ThreadPoolExecutor(min(os.cpu_count() or 1, _MOST_THREADS)) as pool:
         images, position = None, 0
         for index, path in enumerate(paths):
@@ -99,7 +108,6 @@ def write_shards(
             if shard is None:
                 if images is None or position != start:
                     images = raw_split.read(start)
-                encode = functools.partial(encode_image, image_size=image_size, keep_truncated=keep_truncated)
                 shard = _write_shard(path, _encoded(images, start, stop, encode, advance, pool))
                 position = stop
             else:

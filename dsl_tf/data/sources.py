@@ -26,6 +26,7 @@ def open_splits(
     class_split: str | os.PathLike[str] | None = None,
     val_fraction: float = 0.0,
     keep_truncated: bool = False,
+    stored_size: int | None = None,
 ) -> dict[str, Callable[[], Split]]:
     """Finds the splits of a data set, and prepares a named data set if necessary.
 
@@ -39,6 +40,8 @@ def open_splits(
         class_split: for `tfds:` data sets, a JSON file with the classes of each split.
         val_fraction: the fraction of the training classes to hold out if there is no val split.
         keep_truncated: for `folder`, whether to read truncated JPEG files as far as possible.
+        stored_size: the largest shorter side, in pixels, at which photographs are stored with their aspect, so that
+            random boxes are cut out of the originals. None to store squares of `image_size`.
 
     Returns:
         A dict from the names of the existing splits, in the order train, val, test, to functions that load them and
@@ -52,23 +55,31 @@ def open_splits(
         # Checked first, because a data set without files may be downloaded for minutes.
         check_data_dir(data_dir, folder.WANTED if dataset == "folder" else f"the files of {dataset}")
     if dataset == "glyphs":
-        loaders = _glyphs(image_size, cache_dir)
+        loaders = _glyphs(image_size, stored_size, cache_dir)
     elif dataset == "folder":
-        loaders = _folder(data_dir, image_size, strict, cache_dir, keep_truncated)
+        loaders = _folder(data_dir, image_size, strict, cache_dir, keep_truncated, stored_size)
     elif dataset in DATASETS or dataset.startswith(TFDS_PREFIX):
         # Imported here, because the import of TensorFlow Datasets is slow.
         from dsl_tf.data import prepared
 
-        path = prepared.prepare(dataset, data_dir, image_size, cache_dir, allow_partial, class_split)
+        path = prepared.prepare(dataset, data_dir, image_size, cache_dir, allow_partial, class_split, stored_size)
         loaders = {
-            split: functools.partial(prepared.load_prepared, path, split) for split in prepared.prepared_splits(path)
+            split: functools.partial(prepared.load_prepared, path, split, image_size)
+            for split in prepared.prepared_splits(path)
         }
     else:
         raise UserError(f"--dataset must be one of {', '.join(DATASETS)}, or {TFDS_PREFIX}NAME. Received: {dataset!r}.")
     return _with_held_out_classes(loaders, val_fraction) if val_fraction else loaders
 
 
-def _glyphs(image_size: int | None, cache_dir: str | os.PathLike[str] | None) -> dict[str, Callable[[], Split]]:
+def _glyphs(
+    image_size: int | None, stored_size: int | None, cache_dir: str | os.PathLike[str] | None
+) -> dict[str, Callable[[], Split]]:
+    if stored_size is not None:
+        raise UserError(
+            "--stored_size is for photographs; the images of --dataset=glyphs are rendered at their size. "
+            f"Received: {stored_size}. Omit the flag."
+        )
     if image_size not in (None, glyphs.IMAGE_SIZE):
         raise UserError(
             f"--dataset=glyphs is rendered at --image_size={glyphs.IMAGE_SIZE}. Received: {image_size}. Omit the flag."
@@ -82,6 +93,7 @@ def _folder(
     strict: bool,
     cache_dir: str | os.PathLike[str] | None,
     keep_truncated: bool,
+    stored_size: int | None,
 ) -> dict[str, Callable[[], Split]]:
     if data_dir is None:
         raise UserError("--dataset=folder needs --data_dir, a folder with train, val and test. Received: none.")
@@ -91,7 +103,7 @@ def _folder(
     if note := unused_folders_note(data_dir):
         logging.warning("%s", note)
     size = image_size or folder.natural_image_size(data_dir)
-    options = (size, strict, cache_dir, keep_truncated)
+    options = (size, strict, cache_dir, keep_truncated, stored_size)
     return {split: functools.partial(folder.load_split, data_dir, split, *options) for split in present}
 
 

@@ -60,6 +60,11 @@ class Split:
         """The number of classes."""
         return len(self.class_names)
 
+    @property
+    def stored_size(self) -> int | None:
+        """The largest shorter side of images that are stored with their aspect, in pixels; None for other images."""
+        return self.images.stored_size if isinstance(self.images, StoredImages) else None
+
     def images_fingerprint(self) -> str:
         """Returns hexadecimal digits that change with any image or the order of the images."""
         if isinstance(self.images, StoredImages):

@@ -1,4 +1,4 @@
-"""Encodes a user's image files into the cache if their pixels would not fit into memory."""
+"""Encodes a user's image files into the cache, if their pixels would not fit into memory or to keep their aspect."""
 
 import hashlib
 import os
@@ -19,15 +19,17 @@ def store_images(
     data_dir: str | os.PathLike[str],
     cache_dir: str | os.PathLike[str] | None = None,
     keep_truncated: bool = False,
+    stored_size: int | None = None,
 ) -> tuple[StoredImages, dict[int, str]]:
     """Encodes image files into the cache if necessary; resumes an interrupted call.
 
     Args:
         paths: the n files.
-        image_size: the side of the stored images, in pixels.
+        image_size: the side of the returned images, in pixels.
         data_dir: the folder that holds the files; nothing is written to it.
         cache_dir: the cache folder; None for `default_cache_dir()`.
         keep_truncated: whether to read truncated JPEG files as far as possible.
+        stored_size: the largest shorter side, in pixels, of stored images that keep their aspect; None for squares.
 
     Returns:
         The `StoredImages` of the m readable files, in order, and a dict from the positions of the others in `paths` to
@@ -38,18 +40,21 @@ def store_images(
     """
     cache = pathlib.Path(cache_dir or default_cache_dir()).expanduser()
     check_outside(cache, data_dir)
-    folder = cache / f"folder-{image_size}px-{_key(paths)}{'-truncated' if keep_truncated else ''}"
+    pixels = f"{image_size}px" if stored_size is None else f"originals-{stored_size}px"
+    folder = cache / f"folder-{pixels}-{_key(paths)}{'-truncated' if keep_truncated else ''}"
     files = shard_paths(folder, "images", len(paths))
 
     def write() -> dict[str, int]:
         split = RawSplit(None, np.zeros(len(paths), np.int32), lambda start: map(_named, paths[start:]))
-        write_shards(split, files, image_size, shown_preparation(len(paths), image_size, folder), keep_truncated)
+        advance = shown_preparation(len(paths), image_size, folder, stored_size)
+        write_shards(split, files, image_size, advance, keep_truncated, stored_size)
         return {"files": len(paths)}
 
-    prepare_once(folder, f"the images of {str(data_dir)!r}, which would not fit into memory", write)
+    why = "which would not fit into memory" if stored_size is None else f"up to {stored_size} pixels"
+    prepare_once(folder, f"the images of {str(data_dir)!r}, {why}", write)
     with reading_cache(f"{str(folder)!r} must hold the images of {str(data_dir)!r}"):
         reasons = {position: reason for file in files for position, _, reason in read_index(file).unreadable}
-        images = StoredImages(files, image_size)
+        images = StoredImages(files, image_size, stored_size=stored_size)
         if len(images) + len(reasons) != len(paths):
             raise ValueError(f"{len(images)} images for {len(paths) - len(reasons)} files")
     return images, reasons

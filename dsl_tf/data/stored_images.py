@@ -1,16 +1,21 @@
 """Images that stay encoded on disk and are indexed like an array."""
 
+import concurrent.futures
 import contextlib
+import functools
 import hashlib
 import math
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 import tensorflow as tf
 
 from dsl_tf.data.cache import damaged
-from dsl_tf.data.encoding import decode
+from dsl_tf.data.decoding import UnreadableImageError
+from dsl_tf.data.encoding import decode, view
+from dsl_tf.data.image_files import MOST_THREADS
+from dsl_tf.data.preprocessing import resize_and_cut
 from dsl_tf.data.shards import read_index
 
 # The most bytes of decoded images per split to keep in memory. mini-ImageNet's 38,400 images have 0.8 GB.
@@ -27,6 +32,12 @@ def fits_in_memory(shape: tuple[int, ...]) -> bool:
     return math.prod(shape) <= _IN_MEMORY_BYTES
 
 
+def held_or_stored(images: "StoredImages", split: str) -> "np.ndarray | StoredImages":
+    """Reads images into memory if they fit; random boxes are cut out of the stored originals of `"train"`."""
+    is_cut = images.stored_size is not None and split == "train"
+    return images[:] if fits_in_memory(images.shape) and not is_cut else images
+
+
 class StoredImages:
     """The encoded images of shards; indexing with integers or a slice reads and decodes them.
 
@@ -34,13 +45,19 @@ class StoredImages:
         paths: files that `write_shards` wrote.
         image_size: the side of the images, in pixels.
         rows: the positions of the images in the files, integers `[n]`; None for all.
+        stored_size: the largest shorter side of the stored images, in pixels, if they kept their aspect. Reading
+            resizes their shorter side to `image_size` and cuts out the centre. None if they were stored as squares.
     """
 
     dtype = np.dtype(np.uint8)
     ndim = 4
 
     def __init__(
-        self, paths: Sequence[str | os.PathLike[str]], image_size: int, rows: np.ndarray | None = None
+        self,
+        paths: Sequence[str | os.PathLike[str]],
+        image_size: int,
+        rows: np.ndarray | None = None,
+        stored_size: int | None = None,
     ) -> None:
         self._paths = [os.fspath(path) for path in paths]
         lengths = [read_index(path).lengths for path in self._paths]
@@ -48,6 +65,7 @@ class StoredImages:
         self._offsets = np.concatenate([[], *map(_offsets, lengths)]).astype(np.int64)
         self._rows = np.arange(len(self._offsets)) if rows is None else rows
         self.shape = (len(self._rows), image_size, image_size, 3)
+        self.stored_size = stored_size
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -61,22 +79,42 @@ class StoredImages:
 
     def _blocks(self, positions: np.ndarray) -> Iterator[np.ndarray]:
         """Iterates over the images. Blocks of them are decoded in parallel."""
+        parallel = {"num_parallel_calls": tf.data.AUTOTUNE, "deterministic": True}
         with tf.device("CPU"):
-            read = self.reader()
-            indices = tf.data.Dataset.from_tensor_slices(np.atleast_1d(positions)).batch(_IMAGES_AT_ONCE)
-            blocks = indices.map(read, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+            rows = tf.data.Dataset.from_tensor_slices(np.atleast_1d(positions))
+            if self.stored_size is None:
+                blocks = rows.batch(_IMAGES_AT_ONCE).map(self.reader(), **parallel)
+            else:
+                blocks = rows.map(self.record(), **parallel).batch(_IMAGES_AT_ONCE)
         with reading(self):
-            yield from blocks.as_numpy_iterator()
+            if self.stored_size is None:
+                yield from blocks.as_numpy_iterator()
+            else:
+                yield from self._views(blocks.as_numpy_iterator())
 
-    def reader(self) -> Callable[[tf.Tensor], tf.Tensor]:
-        """Returns a function from positions, integers `[n]`, to decoded images that works in a TensorFlow graph."""
+    def _views(self, blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+        """Decodes blocks of encoded images; by Pillow, whose integers are the same on every processor."""
+        cut = functools.partial(view, image_size=self.shape[1])
+        with concurrent.futures.ThreadPoolExecutor(min(os.cpu_count() or 1, MOST_THREADS)) as pool:
+            for block in blocks:
+                yield np.stack(list(pool.map(cut, block)))
+
+    def record(self) -> Callable[[tf.Tensor], tf.Tensor]:
+        """Returns a function from one position to the encoded image that works in a TensorFlow graph."""
         paths = tf.constant(self._paths)
         shards = tf.constant(self._shards[self._rows])
         offsets = tf.constant(self._offsets[self._rows])
+        return lambda position: _record(tf.gather(paths, shards[position]), offsets[position])
+
+    def reader(self) -> Callable[[tf.Tensor], tf.Tensor]:
+        """Returns a function from positions, integers `[n]`, to decoded images that works in a TensorFlow graph."""
+        record, size = self.record(), self.shape[1:3]
 
         def read(position: tf.Tensor) -> tf.Tensor:
-            encoded = _record(tf.gather(paths, shards[position]), offsets[position])
-            return tf.ensure_shape(decode(encoded), self.shape[1:])
+            image = decode(record(position))
+            if self.stored_size is not None:
+                image = tf.cast(tf.round(resize_and_cut(image[None], size)[0]), tf.uint8)
+            return tf.ensure_shape(image, self.shape[1:])
 
         image = tf.TensorSpec(self.shape[1:], tf.uint8)
         return lambda positions: tf.map_fn(read, positions, fn_output_signature=image)
@@ -88,6 +126,8 @@ class StoredImages:
     def fingerprint(self) -> str:
         """Returns hexadecimal digits that change with the files, by name, size and time, and with the positions."""
         digest = hashlib.blake2b(np.ascontiguousarray(self._rows, "<i8").data, digest_size=16)
+        if self.stored_size is not None:
+            digest.update(f"{self.shape[1]} ".encode())
         for path in self._paths:
             status = os.stat(path)
             digest.update(f"{os.path.basename(path)} {status.st_size} {status.st_mtime_ns} ".encode())
@@ -95,7 +135,7 @@ class StoredImages:
 
     def take(self, positions: np.ndarray) -> "StoredImages":
         """Returns the images at positions as `StoredImages`, without reading them."""
-        return StoredImages(self._paths, self.shape[1], self._rows[positions])
+        return StoredImages(self._paths, self.shape[1], self._rows[positions], self.stored_size)
 
 
 @contextlib.contextmanager
@@ -107,7 +147,7 @@ def reading(images: np.ndarray | StoredImages) -> Iterator[None]:
     """
     try:
         yield
-    except tf.errors.OpError as error:
+    except (tf.errors.OpError, UnreadableImageError) as error:
         if not isinstance(images, StoredImages) or isinstance(error, tf.errors.ResourceExhaustedError):
             raise
         raise damaged(f"The prepared images in {images.folder()!r} must be complete", error) from error

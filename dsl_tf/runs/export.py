@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 from keras.export import ExportArchive
 
-from dsl_tf.data.preprocessing import normalize, resize
+from dsl_tf.data.preprocessing import normalize, resize, resize_and_cut
 from dsl_tf.errors import UserError
 from dsl_tf.files import check_regular, replacing
 from dsl_tf.models.standard_layers import with_standard_layers
@@ -18,6 +18,7 @@ from dsl_tf.runs import directory as run_directory
 
 _SIGNATURE = "serving_default"
 _IMAGE_SIZE = "image_size"
+_STORED_SIZE = "stored_size"
 
 
 def export_backbone(backbone: keras.Model, path: pathlib.Path) -> None:
@@ -31,16 +32,18 @@ def export_backbone(backbone: keras.Model, path: pathlib.Path) -> None:
         with_standard_layers(backbone).save(beside)
 
 
-def export_saved_model(backbone: keras.Model, path: pathlib.Path) -> None:
+def export_saved_model(backbone: keras.Model, path: pathlib.Path, stored_size: int | None = None) -> None:
     """Saves a SavedModel that maps photographs to features, resizing and normalisation inside.
 
     Its signature `serving_default` takes `images`, uint8 `[n, height, width, 3]` of any size, and returns
     `features`, float32 `[n, d]`. Its signature `image_size` takes nothing and returns `image_size`, int32
-    (height, width) in pixels, to which `serving_default` resizes the images.
+    (height, width) in pixels, to which `serving_default` resizes the images, and `stored_size`, int32, or 0 for None.
 
     Args:
         backbone: a `keras.Model` from normalised images `[n, height, width, 3]` to features `[n, d]`.
         path: a `pathlib.Path`, the folder to make; one that stands there is replaced.
+        stored_size: that of the training images. With it, `serving_default` keeps the aspect and cuts out the centre;
+            without, it resizes whole images, not keeping the aspect.
 
     Raises:
         UserError: if the backbone takes images of any size, so that there is none to resize to.
@@ -52,15 +55,20 @@ def export_saved_model(backbone: keras.Model, path: pathlib.Path) -> None:
             "Call it on a keras.Input of the size, and export keras.Model(inputs, backbone(inputs))."
         )
 
+    bring_to = resize if stored_size is None else resize_and_cut
+
     def serve(images: tf.Tensor) -> dict[str, tf.Tensor]:
-        features = backbone(normalize(resize(images, size)), training=False)
+        features = backbone(normalize(bring_to(images, size)), training=False)
         return {"features": tf.cast(features, tf.float32)}
+
+    def sizes() -> dict[str, tf.Tensor]:
+        return {_IMAGE_SIZE: tf.constant(size, tf.int32), _STORED_SIZE: tf.constant(stored_size or 0, tf.int32)}
 
     archive = ExportArchive()
     archive.track(backbone)
     signature = [tf.TensorSpec([None, None, None, 3], tf.uint8, name="images")]
     archive.add_endpoint(_SIGNATURE, serve, input_signature=signature)
-    archive.add_endpoint(_IMAGE_SIZE, lambda: {_IMAGE_SIZE: tf.constant(size, tf.int32)}, input_signature=[])
+    archive.add_endpoint(_IMAGE_SIZE, sizes, input_signature=[])
     with replacing(path) as beside:
         archive.write_out(str(beside), verbose=False)
 
@@ -86,10 +94,11 @@ def export(
     classifier: keras.layers.Layer | None,
     feature_mean: np.ndarray,
     directory: pathlib.Path,
+    stored_size: int | None = None,
 ) -> None:
     """Exports backbone, SavedModel and training statistics into a run directory."""
     export_backbone(backbone, directory / run_directory.BACKBONE)
-    export_saved_model(backbone, directory / run_directory.SAVED_MODEL)
+    export_saved_model(backbone, directory / run_directory.SAVED_MODEL, stored_size)
     export_statistics(classifier, feature_mean, directory / run_directory.STATISTICS)
 
 
@@ -97,11 +106,12 @@ class ExportedModel(NamedTuple):
     """A SavedModel that `dsl_tf.runs.export` wrote.
 
     `signature` is its function of uint8 `images` `[n, height, width, 3]`, and `image_size` the longer side of what it
-    resizes them to, in pixels.
+    resizes them to, in pixels. `stored_size` is that of the training images, or None if they were resized to squares.
     """
 
     signature: Callable[..., dict[str, tf.Tensor]]
     image_size: int
+    stored_size: int | None
 
 
 def load_exported_model(path: str | os.PathLike[str]) -> ExportedModel:
@@ -129,7 +139,7 @@ def load_exported_model(path: str | os.PathLike[str]) -> ExportedModel:
             f"{str(folder)!r} must be a SavedModel that dsl_tf exported: {_SIGNATURE} from `images`, uint8 "
             f"[n, height, width, 3] of any size, to `features`, float32 [n, d]. Received: {_described(signature)}."
         )
-    return ExportedModel(signature, _image_size(signatures, folder))
+    return ExportedModel(signature, *_sizes(signatures, folder))
 
 
 def load_feature_mean(path: str | os.PathLike[str]) -> np.ndarray:
@@ -189,16 +199,17 @@ def _maps_images_to_features(signature: Any) -> bool:
     )
 
 
-def _image_size(signatures: Mapping[str, Any], folder: pathlib.Path) -> int:
-    """Returns the longer side that the images are resized to."""
-    size = signatures[_IMAGE_SIZE]().get(_IMAGE_SIZE) if _IMAGE_SIZE in signatures else None
+def _sizes(signatures: Mapping[str, Any], folder: pathlib.Path) -> tuple[int, int | None]:
+    """Returns the longer side that the images are resized to, and the `stored_size`, which earlier exports had not."""
+    sizes = signatures[_IMAGE_SIZE]() if _IMAGE_SIZE in signatures else {}
+    size, stored_size = sizes.get(_IMAGE_SIZE), sizes.get(_STORED_SIZE)
     if size is None or size.dtype != tf.int32 or size.shape != (2,):
         raise UserError(
             f"{str(folder)!r} must be a SavedModel that dsl_tf exported, with the signature `{_IMAGE_SIZE}`, (height, "
             "width). Received: one without it, as earlier versions of dsl_tf wrote it. Export it again from its run's "
             f"{run_directory.BACKBONE}: dsl_tf.runs.export.export_saved_model(keras.models.load_model(file), folder)."
         )
-    return int(tf.reduce_max(size))
+    return int(tf.reduce_max(size)), None if stored_size is None else int(stored_size) or None
 
 
 def _described(signature: Any) -> str:

@@ -10,7 +10,8 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from dsl_tf.data.decoding import UnreadableImageError, read_image
+from dsl_tf.data.decoding import UnreadableImageError
+from dsl_tf.data.image_files import read_as_stored
 from dsl_tf.data.image_kinds import EXTENSIONS
 from dsl_tf.data.labelled_images import find_labelled_images
 from dsl_tf.data.listing import walk
@@ -52,10 +53,11 @@ def predict(
 ) -> list[Prediction]:
     """Classifies the images in a folder, given a few labelled images per class.
 
-    Images are read as in training: upright, RGB, resized to the model's size. The confidence is the classifier's
-    probability, such as softmax(−squared distance) or LaplacianShot's assignment: it ranks the images, but is not
-    calibrated. Transductive classifiers look at all images together, which should cover all classes, most of them with
-    about equally many images of each. LaplacianShot also needs centred features, and 2 GB of memory for 10,000 images.
+    Images are read as in evaluation: upright, RGB, resized to the model's size (by the shorter side, and the centre cut
+    out, if it was trained with `stored_size`). The confidence is the classifier's probability, such as
+    softmax(−squared distance) or LaplacianShot's assignment: it ranks the images, but is not calibrated. Transductive
+    classifiers look at all images together, which should cover all classes, most of them with about equally many images
+    of each. LaplacianShot also needs centred features, and 2 GB of memory for 10,000 images.
 
     Args:
         model: a run directory, or the folder of a SavedModel that dsl_tf exported, from a source you trust.
@@ -206,7 +208,7 @@ def _features(exported: ExportedModel, paths: Sequence[str]) -> tuple[np.ndarray
 
     def read(path: str) -> np.ndarray | str:
         try:
-            return read_image(path, exported.image_size)
+            return read_as_stored(path, exported.image_size, exported.stored_size)
         except UnreadableImageError as error:
             return str(error)
 

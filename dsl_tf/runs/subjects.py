@@ -134,7 +134,7 @@ def of_saved_model(directory: str, split: str, data_options: Mapping[str, Any]) 
     Args:
         directory: the SavedModel's folder.
         split: the split to evaluate.
-        data_options: the arguments of `open_splits`. The default image size is that of the model.
+        data_options: the arguments of `open_splits` but `stored_size`. The default image size is that of the model.
 
     Returns:
         A `Subject`.
@@ -144,7 +144,8 @@ def of_saved_model(directory: str, split: str, data_options: Mapping[str, Any]) 
     """
     model = load_exported_model(directory)
     fingerprint = files_fingerprint(directory)
-    options = {**data_options, "image_size": data_options.get("image_size") or model.image_size}
+    size = data_options.get("image_size") or model.image_size
+    options = {**data_options, "image_size": size, "stored_size": model.stored_size}
 
     def compute(chosen: Split) -> np.ndarray:
         folder = pathlib.Path(data_options.get("cache_dir") or default_cache_dir()) / run_directory.FEATURES

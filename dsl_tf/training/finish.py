@@ -38,7 +38,8 @@ def finish(run: Run, exported: construction.Parts) -> dict[str, Any]:
         if step == chosen:
             construction.copy_weights(run.parts, exported)
             if run.is_chief:
-                export(exported.backbone, exported.classifier, mean, run.directory)
+                stored_size = run.splits["train"].stored_size
+                export(exported.backbone, exported.classifier, mean, run.directory, stored_size)
             distribution.barrier(run.strategy)
         if "test" not in run.splits:
             continue

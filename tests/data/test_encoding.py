@@ -7,9 +7,10 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from dsl_tf.data.decoding import UnreadableImageError, read_image
-from dsl_tf.data.encoding import decode, encode_image
-from tests.images import noise_image
+from dsl_tf.data.decoding import UnreadableImageError, centre_square, read_image, upright_rgb
+from dsl_tf.data.encoding import decode, encode_image, encode_original, view
+from dsl_tf.data.image_files import read_as_stored, read_images
+from tests.images import noise_image, photograph
 
 SIZE = 24
 
@@ -125,3 +126,56 @@ def test_what_is_no_file_is_unreadable(tmp_path):
 def test_it_decodes_in_a_graph():
     content = file_of(picture(), "JPEG")
     np.testing.assert_array_equal(tf.function(decode)(content), read_image(content, SIZE))
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+@pytest.mark.parametrize("height, width", [(24, 40), (24, 24), (90, 20)])
+def test_originals_that_are_no_larger_stay_as_they_are(kind, height, width):
+    content = file_of(photograph(height, width), kind)
+    assert encode_original(content, SIZE) == content
+    np.testing.assert_array_equal(view(content, 10), centre_square(Image.open(io.BytesIO(content)), 10))
+
+
+@pytest.mark.parametrize("height, width, expected", [(48, 80, (24, 40)), (100, 25, (96, 24)), (300, 301, (24, 24))])
+@pytest.mark.parametrize("kind, kept", [("JPEG", "JPEG"), ("WEBP", "JPEG"), ("PNG", "PNG"), ("BMP", "PNG")])
+def test_larger_originals_keep_their_aspect(height, width, expected, kind, kept):
+    image = photograph(height, width)
+    content = file_of(image, kind, **({"quality": 100} if kind == "WEBP" else {}))
+    stored = Image.open(io.BytesIO(encode_original(content, SIZE)))
+    assert stored.format == kept and (stored.height, stored.width) == expected
+    smaller = upright_rgb(content).resize(expected[::-1], Image.Resampling.BILINEAR)
+    assert np.abs(np.asarray(stored, int) - np.asarray(smaller, int)).mean() <= (0 if kept == "PNG" else 6)
+
+
+@pytest.mark.parametrize("content", ENCODED.values(), ids=ENCODED)
+def test_other_originals_become_plain_upright_images(content):
+    stored = encode_original(content, 100)
+    if (Image.open(io.BytesIO(content)).size, stored) == ((30, 30), content):
+        return
+    assert stored != content
+    difference = np.asarray(decode(stored), int) - np.asarray(upright_rgb(content), int)
+    assert np.abs(difference).max() <= (0 if stored.startswith(b"\x89PNG") else 30)
+
+
+def test_pixels_keep_their_aspect_too():
+    pixels = np.asarray(photograph(20, 50))
+    np.testing.assert_array_equal(decode(encode_original(pixels, 20)), pixels)
+    assert decode(encode_original(pixels, 10)).shape == (10, 25, 3)
+
+
+def test_originals_of_too_many_pixels_are_unreadable():
+    content = file_of(Image.new("L", (70_000, 10)).convert("RGB"), "PNG")
+    with pytest.raises(UnreadableImageError, match="65,535"):
+        encode_original(content, SIZE)
+
+
+def test_files_are_read_as_a_prepared_data_set_holds_them(tmp_path):
+    paths = [tmp_path / "large.jpg", tmp_path / "torn.jpg", tmp_path / "small.png"]
+    for path, size in zip(paths, [(60, 90), (60, 90), (12, 20)], strict=True):
+        photograph(*size).save(path)
+    paths[1].write_bytes(paths[1].read_bytes()[:200])
+    images, reasons = read_images(paths, 10, stored_size=SIZE)
+    assert list(reasons) == [1]
+    for image, path in zip(images, (paths[0], paths[2]), strict=True):
+        np.testing.assert_array_equal(image, view(encode_original(path, SIZE), 10))
+    np.testing.assert_array_equal(read_as_stored(paths[0], 10, None), read_image(paths[0], 10))

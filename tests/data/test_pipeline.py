@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from dsl_tf.data.augmentation import augment
 from dsl_tf.data.balanced import BalancedBatches
 from dsl_tf.data.pipeline import training_batches
 from dsl_tf.data.split import Split
 from dsl_tf.errors import UserError
-from tests.images import stored
+from tests.images import photograph, stored
 
 PLAIN = {"crop": "none", "flip": False}
 AUGMENTED = [
@@ -150,3 +151,45 @@ def test_images_on_disk_come_as_those_in_memory_do(tmp_path, settings):
     expected = training_batches(split, 3, 4, seed=5, start_step=2, **settings)
     assert received.element_spec[0].shape[1:] == (16, 16, 3)
     assert_equal_batches(take(received, 6), take(expected, 6))
+
+
+@pytest.fixture(scope="module")
+def originals(tmp_path_factory):
+    """Photographs of several sizes, read as 16×16."""
+    photographs = [np.asarray(photograph(20 + 3 * number, 50 - 2 * number, number)) for number in range(12)]
+    images = stored(tmp_path_factory.mktemp("originals"), photographs, 16, stored_size=24)
+    return Split(images, np.arange(12) % 4, ("a", "b", "c", "d"))
+
+
+def test_boxes_are_cut_out_of_the_originals(originals):
+    changes = {"crop": "resized", "flip": False}
+    received = take(training_batches(originals, 4, 3, 5, **changes), 6)
+    views = originals.images[:]
+    centred = take(training_batches(Split(views, originals.labels, originals.class_names), 4, 3, 5, **PLAIN), 6)
+    for (images, labels), (plain, plain_labels) in zip(received, centred, strict=True):
+        assert images.shape == plain.shape == (12, 16, 16, 3)
+        np.testing.assert_array_equal(labels, plain_labels)
+        # The images are smooth, so that a box resembles its own image more than any other.
+        means = [pixels.mean(axis=(1, 2)) for pixels in (images.astype(float), plain.astype(float))]
+        assert np.abs(means[0] - means[1]).mean() < np.abs(means[0] - np.roll(means[1], 1, axis=0)).mean()
+        assert (images != plain).any(axis=(1, 2, 3)).all()
+    resumed = take(training_batches(originals, 4, 3, 5, start_step=4, **changes), 2)
+    assert_equal_batches(resumed, received[4:])
+    part = take(training_batches(originals, 4, 3, 5, rows=(5, 9), **changes), 6)
+    assert_equal_batches(part, [(images[5:9], labels[5:9]) for images, labels in received])
+
+
+def test_other_crops_of_originals_start_from_the_centre(originals):
+    views = Split(originals.images[:], originals.labels, originals.class_names)
+    for changes in (PLAIN, AUGMENTED[0]):
+        received, expected = (take(training_batches(split, 4, 3, 5, **changes), 1) for split in (originals, views))
+        # TensorFlow and Pillow round the resized pixels.
+        assert np.abs(received[0][0].astype(int) - expected[0][0]).max() <= 1
+
+
+def test_flips_and_colours_of_originals_are_those_of_squares(originals):
+    changes = {"crop": "resized", "flip": True, "color_jitter": 0.4}
+    seeds = tf.constant([5, 0], tf.int64)
+    plain = take(training_batches(originals, 4, 3, 5, crop="resized", flip=False), 1)[0][0]
+    received = take(training_batches(originals, 4, 3, 5, **changes), 1)[0][0]
+    np.testing.assert_array_equal(received, augment(plain, seeds, crop="none", flip=True, color_jitter=0.4))

@@ -259,3 +259,21 @@ def test_the_command_prepares_and_counts(original, tmp_path):
     done = subprocess.run([*command, "--allow_partial"], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "train: 192 images of 64 classes" in done.stdout
+
+
+def test_originals_of_a_named_data_set_suit_any_image_size(original, tmp_path):
+    options = {"cache_dir": tmp_path, "allow_partial": True}
+    folder = prepared.prepare("cifar_fs", original, stored_size=32, **options)
+    assert folder.name.startswith("cifar_fs-originals-32px-")
+    assert folder == prepared.prepare("cifar_fs", original, 16, stored_size=32, **options)
+    assert folder != prepared.prepare("cifar_fs", original, 16, stored_size=24, **options)
+    assert prepared.split_size(folder, "train") == (64 * CIFAR_FS_IMAGES_PER_CLASS, 64)
+    assert_whole(open_splits("cifar_fs", folder, stored_size=32))
+    train = open_splits("cifar_fs", folder, 16, stored_size=32)["train"]().images
+    assert isinstance(train, StoredImages) and train.shape[1:] == (16, 16, 3)
+    with pytest.raises(UserError, match="for --dataset=cifar_fs. Received: 'cifar_fs' of up to 32 .*--stored_size=32"):
+        open_splits("cifar_fs", folder)
+    squares = prepared.prepare("cifar_fs", original, **options)
+    with pytest.raises(UserError, match="--stored_size=32. Received: 'cifar_fs' of 32 pixels. Give") as error:
+        open_splits("cifar_fs", squares, stored_size=32)
+    assert "\n" not in str(error.value)

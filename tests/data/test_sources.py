@@ -40,6 +40,8 @@ def test_glyphs_have_one_size(tmp_path):
     assert loaded("glyphs", cache_dir=tmp_path, image_size=32)["val"].images.shape[1:] == (32, 32, 3)
     with pytest.raises(UserError, match=r"--dataset=glyphs.*--image_size=32\b.*Received: 84\b"):
         sources.open_splits("glyphs", image_size=84)
+    with pytest.raises(UserError, match=r"--stored_size is for photographs.*Received: 500\b"):
+        sources.open_splits("glyphs", stored_size=500)
 
 
 @pytest.mark.parametrize("as_text", [False, True])

@@ -9,8 +9,9 @@ import pytest
 from PIL import Image
 
 from dsl_tf.data import shards, sources, stored_images
+from dsl_tf.data.image_files import read_as_stored
 from dsl_tf.errors import UserError
-from tests.images import noise_image
+from tests.images import noise_image, photograph
 
 SIZE = 12
 
@@ -152,3 +153,36 @@ def test_a_cache_that_cannot_be_is_told_in_one_line(data_dir, tmp_path):
     with pytest.raises(UserError, match="--cache_dir=.*must be a folder that can be written") as error:
         load(data_dir, tmp_path / "file")
     assert "\n" not in str(error.value)
+
+
+@pytest.fixture
+def photographs(tmp_path):
+    """Oblong photographs, one of them torn, as JPEG files of two splits."""
+    for split, names in {"train": ("ant", "bee"), "test": ("cow",)}.items():
+        for label, name in enumerate(names):
+            folder = tmp_path / "photographs" / split / name
+            folder.mkdir(parents=True)
+            for number in range(4):
+                photograph(30 + 10 * number, 50, label).save(folder / f"{number}.jpg")
+    (folder / "3.jpg").write_bytes(b"torn")
+    return tmp_path / "photographs"
+
+
+def test_originals_are_kept_and_read_by_the_shorter_side(photographs, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(stored_images, "_IN_MEMORY_BYTES", 2**30)
+    options = {"data_dir": photographs, "cache_dir": tmp_path / "cache", "stored_size": 40}
+    splits = {name: load() for name, load in sources.open_splits("folder", image_size=SIZE, **options).items()}
+    assert "Preparing 8 images of up to 40 pixels (shorter side)" in capsys.readouterr().out
+    assert isinstance(splits["train"].images, stored_images.StoredImages) and splits["train"].stored_size == 40
+    assert isinstance(splits["test"].images, np.ndarray) and len(splits["test"].images) == 3
+    for name, split in splits.items():
+        paths = sorted(path for path in (photographs / name).rglob("*.jpg") if path.read_bytes() != b"torn")
+        expected = [read_as_stored(path, SIZE, 40) for path in paths]
+        np.testing.assert_array_equal(split.images[:], expected)
+    # Any image size reads the same files.
+    written = times(tmp_path / "cache")
+    larger = sources.open_splits("folder", image_size=20, **options)["train"]().images
+    assert larger.shape == (8, 20, 20, 3) and larger[:].shape == larger.shape
+    assert times(tmp_path / "cache") == written
+    sources.open_splits("folder", image_size=SIZE, **{**options, "stored_size": 41})["train"]()
+    assert len(list((tmp_path / "cache").glob("folder-originals-4?px-*"))) == 3

@@ -3,6 +3,7 @@ import pytest
 import tensorflow as tf
 
 from dsl_tf.data import shards, stored_images
+from dsl_tf.data.encoding import encode_original, view
 from dsl_tf.data.pipeline import training_batches
 from dsl_tf.data.split import Split
 from dsl_tf.data.stored_images import StoredImages, reading
@@ -128,3 +129,35 @@ def test_a_file_damaged_while_training_is_an_error_of_one_line(pixels, tmp_path)
 def test_errors_of_images_in_memory_are_left_alone(pixels):
     with pytest.raises(tf.errors.InvalidArgumentError), reading(pixels):
         tf.debugging.Assert(False, ["no file"])
+
+
+@pytest.fixture(scope="module")
+def photographs():
+    return [np.asarray(images.photograph(20 + 7 * number, 40, number)) for number in range(COUNT)]
+
+
+def test_originals_are_indexed_as_squares_of_their_centres(photographs, tmp_path):
+    found = images.stored(tmp_path, photographs, SIZE, stored_size=30)
+    expected = np.stack([view(encode_original(pixels, 30), SIZE) for pixels in photographs])
+    assert (found.shape, found.stored_size) == ((COUNT, SIZE, SIZE, 3), 30)
+    for index in INDICES:
+        np.testing.assert_array_equal(found[index], expected[index])
+    taken = found.take(np.array([4, 2]))
+    assert taken.stored_size == 30
+    np.testing.assert_array_equal(taken[:], expected[[4, 2]])
+    larger = images.StoredImages(sorted(tmp_path.glob("*.tfrecord")), SIZE + 1, stored_size=30)
+    assert larger.fingerprint() != found.fingerprint()
+
+
+def test_damaged_originals_are_reported_in_one_line(photographs, tmp_path):
+    found = images.stored(tmp_path, photographs, SIZE, stored_size=30)
+    (path,) = tmp_path.glob("*.tfrecord")
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(UserError, match="must be complete") as error:
+        found[:]
+    assert "\n" not in str(error.value)
+    split = Split(found, np.arange(COUNT) % 2, ("ant", "bee"))
+    with pytest.raises(UserError, match="must be complete"), reading(found):
+        list(training_batches(split, 2, 3, seed=0, crop="resized").take(9))

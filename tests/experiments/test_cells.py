@@ -87,6 +87,7 @@ def test_a_run_of_the_paper_has_its_schedule_and_batch():
         assert run.dataset == found.dataset
         # Reference [20], where the paper is silent.
         assert (run.backbone, run.image_size, run.crop) == ("resnet12_basic", 84, "resized")
+        assert run.stored_size == (500 if found.dataset in ("cub", "meta_inat") else None)
         assert (run.color_jitter, run.flip) == (0.0, None)
         assert run.test_classifiers == ("nearest_centroid", "laplacian_shot")
 

@@ -20,6 +20,7 @@ from dsl_tf.runs.configuration import EvaluationConfiguration, TrainingConfigura
         ({"classification_loss": "none", "metric_loss": "none"}, ["--classification_loss", "--metric_loss"]),
         ({"seed": 2**32}, ["--seed", "at most 2147483647"]),
         ({"image_size": 100_000}, ["--image_size", "at most 4096"]),
+        ({"image_size": 84, "stored_size": 64}, ["--stored_size", "at least --image_size=84", "64"]),
         ({"data_dir": "a\n--epochs=1"}, ["--data_dir", "one line of UTF-8"]),
         ({"output_dir": "a\0"}, ["--output_dir", "one line of UTF-8"]),
         ({"cache_dir": "\udcff"}, ["--cache_dir", "one line of UTF-8"]),

@@ -18,6 +18,7 @@ DATA_OPTIONS = (
     "class_split",
     "val_fraction",
     "keep_truncated",
+    "stored_size",
 )
 
 
@@ -46,6 +47,15 @@ class DataConfiguration(Checked):
     image_size: int | None = option(
         None,
         "Height and width of the images in pixels. By default the data set's own size.",
+        "data",
+        minimum=8,
+        maximum=4096,
+    )
+    stored_size: int | None = option(
+        None,
+        "Store images with their aspect, their shorter side at most this many pixels, and cut the random boxes of "
+        "--crop=resized out of them. For tests the shorter side is resized to --image_size and the centre cut out. By "
+        "default images are resized to squares once and stored so.",
         "data",
         minimum=8,
         maximum=4096,
@@ -105,6 +115,12 @@ class DataConfiguration(Checked):
         if self.dataset not in DATASETS and not self.dataset.startswith(TFDS_PREFIX):
             raise UserError(
                 f"--dataset must be one of {', '.join(DATASETS)}, or {TFDS_PREFIX}NAME. Received: {self.dataset!r}."
+            )
+
+        if self.stored_size is not None and self.stored_size < (self.image_size or 0):
+            raise UserError(
+                f"--stored_size must be at least --image_size={self.image_size}. Received: {self.stored_size}. Raise "
+                "it, or omit it to store squares."
             )
 
     @property
