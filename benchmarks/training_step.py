@@ -53,9 +53,8 @@ def ours(size: int, images: int, precision: str, jit_compile: bool, deterministi
     return take_step
 
 
-def pytorch(size: int, images: int, precision: str, jit_compile: bool, deterministic: bool) -> Callable[[], None]:
-    """Returns a function that runs one step with the same network, loss and optimizer in plain PyTorch."""
-    import torch
+def residual_network(filters: tuple[int, ...], classes: int) -> Any:
+    """Returns ResNet-12 with a linear classifier in plain PyTorch."""
     from torch import nn
 
     def convolution(inputs: int, filters: int, kernel_size: int) -> Any:
@@ -80,9 +79,16 @@ def pytorch(size: int, images: int, precision: str, jit_compile: bool, determini
         def forward(self, x: Any) -> Any:
             return self.end(self.convolutions(x) + self.shortcut(x))
 
-    blocks = [Block(inputs, filters) for inputs, filters in zip((3, *FILTERS), FILTERS, strict=False)]
-    model = nn.Sequential(*blocks, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(FILTERS[-1], CLASSES))
-    model = model.to(memory_format=torch.channels_last)
+    blocks = [Block(inputs, outputs) for inputs, outputs in zip((3, *filters), filters, strict=False)]
+    return nn.Sequential(*blocks, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(filters[-1], classes))
+
+
+def pytorch(size: int, images: int, precision: str, jit_compile: bool, deterministic: bool) -> Callable[[], None]:
+    """Returns a function that runs one step with the same network, loss and optimizer in plain PyTorch."""
+    import torch
+    from torch import nn
+
+    model = residual_network(FILTERS, CLASSES).to(memory_format=torch.channels_last)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9, weight_decay=5e-4)
     arrays = batch(size, images)
     pixels, labels = torch.from_numpy(arrays[0]), torch.from_numpy(arrays[1]).long()

@@ -49,8 +49,7 @@ class TrainingStep:
 
     Args:
         parts: the `Parts` of the run.
-        jit_compile: whether XLA compiles the backbone. Losses and optimizer are not compiled: under XLA, the float64
-            eigenvalues of the spectral sum have only float32 precision.
+        jit_compile: whether XLA compiles the backbone. Losses and optimizer are not compiled.
         strategy: the `tf.distribute.Strategy` under which the parts were built; None for the current one.
 
     Attributes:

@@ -1,0 +1,1 @@
+"""Checks and figures of a GPU: `python -m benchmarks.gpu`."""
