@@ -7,6 +7,8 @@ from dsl_tf.evaluation.accuracy import (
     few_shot_accuracies,
     mean_and_half_width,
 )
+from dsl_tf.evaluation.alpha_tim import alpha_tim
+from dsl_tf.evaluation.bd_cspn import bd_cspn
 from dsl_tf.evaluation.classifiers import CLASSIFIERS, FewShotClassifier, classifier_of
 from dsl_tf.evaluation.cosine_nearest_centroid import cosine_nearest_centroid
 from dsl_tf.evaluation.discriminant import discriminant_score, subspace_scores
@@ -17,13 +19,17 @@ from dsl_tf.evaluation.logistic_regression import logistic_regression
 from dsl_tf.evaluation.nearest_centroid import nearest_centroid
 from dsl_tf.evaluation.nearest_neighbour import nearest_neighbour
 from dsl_tf.evaluation.predictions import episode_accuracies, episode_predictions
+from dsl_tf.evaluation.pt_map import pt_map
 from dsl_tf.evaluation.ridge_regression import ridge_regression
+from dsl_tf.evaluation.tim import tim
 from dsl_tf.evaluation.transforms import FEATURE_TRANSFORMS, transform_features
 
 __all__ = [
     "CLASSIFIERS",
     "FEATURE_TRANSFORMS",
     "FewShotClassifier",
+    "alpha_tim",
+    "bd_cspn",
     "choose_hyperparameters",
     "class_accuracies",
     "classifier_of",
@@ -39,8 +45,10 @@ __all__ = [
     "mean_and_half_width",
     "nearest_centroid",
     "nearest_neighbour",
+    "pt_map",
     "ridge_regression",
     "sample_episodes",
     "subspace_scores",
+    "tim",
     "transform_features",
 ]

@@ -156,9 +156,16 @@ def task_probabilities(
     """
     support, query, counts = as_task(support, labels, query)
     one_hot = tf.one_hot(np.asarray(labels), len(counts), dtype=support.dtype)
-    found = scores(tf.constant(support), one_hot, tf.constant(query), **options)
+    found = _compiled_scores(scores, tf.constant(support), one_hot, tf.constant(query), options)
     # In float32 the probabilities of near classes would round to equal ones, and the first instead of the best win.
     return tf.nn.softmax(tf.cast(found, tf.float64)).numpy()[0]
+
+
+@tf.function(reduce_retracing=True, autograph=False)
+def _compiled_scores(
+    scores: Scores, support: tf.Tensor, labels: tf.Tensor, query: tf.Tensor, options: Mapping[str, object]
+) -> tf.Tensor:
+    return scores(support, labels, query, **options)
 
 
 def as_task(

@@ -12,14 +12,18 @@ import numpy as np
 import tensorflow as tf
 
 from dsl_tf.errors import UserError
+from dsl_tf.evaluation.alpha_tim import alpha_tim, alpha_tim_scores
+from dsl_tf.evaluation.bd_cspn import bd_cspn, bd_cspn_scores
 from dsl_tf.evaluation.classification import Scores, task_probabilities
 from dsl_tf.evaluation.cosine_nearest_centroid import cosine_nearest_centroid, cosine_nearest_centroid_scores
 from dsl_tf.evaluation.laplacian_shot import laplacian_shot
 from dsl_tf.evaluation.logistic_regression import logistic_regression, logistic_regression_scores
 from dsl_tf.evaluation.nearest_centroid import nearest_centroid
 from dsl_tf.evaluation.nearest_neighbour import nearest_neighbour, nearest_neighbour_scores
+from dsl_tf.evaluation.pt_map import pt_map, pt_map_scores
 from dsl_tf.evaluation.ridge_regression import ridge_regression, ridge_regression_scores
 from dsl_tf.evaluation.single_task import laplacian_shot_probabilities, nearest_centroid_probabilities
+from dsl_tf.evaluation.tim import tim, tim_scores
 
 
 def _no_probabilities(*_: object, **options: object) -> np.ndarray:
@@ -88,6 +92,12 @@ CLASSIFIERS = {
         # The values that its authors choose from.
         {"lam": (0.1, 0.3, 0.5, 0.7, 0.8, 1.0, 1.2, 1.5)},
         transductive=True,
+    ),
+    "bd_cspn": FewShotClassifier("BD-CSPN", bd_cspn, _by_scores(bd_cspn_scores), transductive=True),
+    "pt_map": FewShotClassifier("PT+MAP", pt_map, _by_scores(pt_map_scores), {"alpha": (0.2, 0.4)}, transductive=True),
+    "tim": FewShotClassifier("TIM", tim, _by_scores(tim_scores), {"marginal_weight": (1.0, 10.0)}, transductive=True),
+    "alpha_tim": FewShotClassifier(
+        "α-TIM", alpha_tim, _by_scores(alpha_tim_scores), {"alpha": (2.0, 5.0, 7.0)}, transductive=True
     ),
 }
 

@@ -28,8 +28,8 @@ class PredictionConfiguration(Checked):
     classifier: str = option(
         "nearest_centroid",
         f"Few-shot classifier, one of {', '.join(CLASSIFIERS)}. "
-        f"{', '.join(name for name, classifier in CLASSIFIERS.items() if classifier.transductive)} look at all images "
-        "together, and most of them work best if every class has about as many.",
+        f"{', '.join(name for name in CLASSIFIERS if CLASSIFIERS[name].transductive)}: these look at all images "
+        "together, and most of them work best if every class has about as many images.",
         "evaluation",
         choices=tuple(CLASSIFIERS),
     )

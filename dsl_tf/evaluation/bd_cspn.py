@@ -1,0 +1,55 @@
+"""BD-CSPN: class means rectified with the queries, which are pseudo-labelled and shifted onto the support first.
+
+Liu, Song and Qin, "Prototype rectification for few-shot learning", ECCV 2020.
+"""
+
+import numpy as np
+import tensorflow as tf
+
+from dsl_tf.evaluation.classification import best_way, classify
+from dsl_tf.evaluation.vectors import class_means, cosines
+
+# ε, the sharpness of the weights.
+_EPSILON = 10.0
+
+
+def bd_cspn_scores(support: tf.Tensor, labels: tf.Tensor, query: tf.Tensor) -> tf.Tensor:
+    """Computes ε·cos(x̂, P′) of the shifted queries x̂ and the rectified prototypes P′.
+
+    x̂ = x + ξ with ξ = mean(support) − mean(query) diminishes the cross-class bias. A query belongs to the way of the
+    class mean P_n with the largest cosine. P′_n = Σ w_n(x)·x over the support vectors and shifted queries of way n,
+    with weights w_n(x) in proportion to exp(ε·cos(x, P_n)) and of sum 1, diminishes the intra-class bias. The paper
+    takes the Z most confident queries of each way; here all take part.
+
+    Args:
+        support: `[E, S, d]`.
+        labels: one-hot `[S, N]`.
+        query: x `[E, M, d]`.
+
+    Returns:
+        `[E, M, N]`.
+    """
+    query += tf.reduce_mean(support, axis=1, keepdims=True) - tf.reduce_mean(query, axis=1, keepdims=True)
+    prototypes = class_means(support, labels)
+    of_support, of_query = cosines(support, prototypes), cosines(query, prototypes)
+    pseudo_labels = tf.one_hot(tf.argmax(of_query, axis=2), tf.shape(labels)[1], dtype=query.dtype)
+    w = tf.concat([labels * tf.exp(_EPSILON * of_support), pseudo_labels * tf.exp(_EPSILON * of_query)], axis=1)
+    w /= tf.reduce_sum(w, axis=1, keepdims=True)
+    rectified = tf.matmul(w, tf.concat([support, query], axis=1), transpose_a=True)
+    return _EPSILON * cosines(query, rectified)
+
+
+def bd_cspn(support: np.ndarray | tf.Tensor, query: np.ndarray | tf.Tensor) -> tf.Tensor:
+    """Classifies each episode's queries together, by cosines with class means that the queries rectify.
+
+    Args:
+        support: features `[E, N, K, d]`, any float dtype and scale.
+        query: features `[E, M, d]`.
+
+    Returns:
+        The way index of each query, int32 `[E, M]`.
+
+    Raises:
+        ValueError: if the shapes do not match, or features are not finite.
+    """
+    return classify(best_way(bd_cspn_scores), support, query)
