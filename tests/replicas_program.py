@@ -18,6 +18,8 @@ from dsl_tf.models.normalization import FusedBatchNormalization
 from dsl_tf.runs.configuration import TrainingConfiguration
 from dsl_tf.runs.features import extract_features
 from dsl_tf.training import construction, workers
+from dsl_tf.training.averages import averaged
+from dsl_tf.training.given import Given
 from dsl_tf.training.step import TrainingStep
 from tests.images import SIZE, striped_split, tiny_backbone, tiny_configuration
 
@@ -146,6 +148,41 @@ def trained(strategy):
     return [np.array(means), *parts.backbone.get_weights()]
 
 
+# Limits that every step exceeds.
+OPTIONS = {
+    "clip_norm": {"clip_norm": 0.05, "ema_momentum": 0.7, "precision": "mixed_float16"},
+    "clipnorm": {"optimizer": lambda: keras.optimizers.SGD(0.01, clipnorm=0.02, use_ema=True, ema_momentum=0.7)},
+    "clipvalue": {"optimizer": lambda: keras.optimizers.SGD(0.01, clipvalue=1e-3, loss_scale_factor=8.0)},
+    "lamb": {"optimizer": "lamb", "label_smoothing": 0.1, "schedule": "cosine", "freeze_until": "first"},
+}
+
+
+def trained_with(strategy, optimizer="sgd", **options):
+    """The weights after some steps with an optimizer that clips or averages, and their averages."""
+    keras.utils.set_random_seed(0)
+    backbone = keras.Sequential(
+        [
+            keras.Input((SIZE, SIZE, 3)),
+            keras.layers.Conv2D(8, 3, strides=2, name="first"),
+            keras.layers.Conv2D(12, 3, strides=2, activation="tanh"),
+            keras.layers.GlobalAveragePooling2D(),
+        ]
+    )
+    given = Given() if isinstance(optimizer, str) else Given(optimizer=optimizer())
+    name = optimizer if isinstance(optimizer, str) else "sgd"
+    configuration = tiny_configuration("unused", learning_rate=0.01, optimizer=name, **options)
+    parts = construction.build(configuration, (SIZE, SIZE, 3), 8, 4, backbone, given)
+    parts = construction.replicate(parts, configuration, strategy)
+    step = TrainingStep(parts, strategy=strategy)
+    split = striped_split(8, 3, seed=1)
+    first, last = distribution.worker_rows(strategy, len(split.labels))
+    for _ in range(3):
+        step(split.images[first:last], split.labels[first:last], len(split.labels))
+    with averaged(parts, strategy):
+        averages = parts.backbone.get_weights()
+    return [*parts.backbone.get_weights(), *averages]
+
+
 class FaultyRow(keras.layers.Layer):
     """Features as they are, with an infinite gradient of those of white images."""
 
@@ -254,6 +291,7 @@ def main(kind, virtual_devices, output):
     arrays = {f"loss {name}": loss_and_gradients(strategy, build) for name, build in LOSSES.items()}
     arrays["normalized"] = normalized(strategy)
     arrays["trained"] = trained(strategy)
+    arrays.update({f"trained with {name}": trained_with(strategy, **options) for name, options in OPTIONS.items()})
     arrays.update({f"broken {name}": broken(strategy, name) for name in ("float32", "mixed_float16")})
     arrays["evaluated"] = evaluated(strategy)
     if not distribution.has_other_workers(strategy):

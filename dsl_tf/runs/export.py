@@ -2,7 +2,7 @@
 
 import os
 import pathlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import keras
@@ -73,18 +73,27 @@ def export_saved_model(backbone: keras.Model, path: pathlib.Path, stored_size: i
         archive.write_out(str(beside), verbose=False)
 
 
-def export_statistics(classifier: keras.layers.Layer | None, feature_mean: np.ndarray, path: pathlib.Path) -> None:
-    """Saves what evaluation needs of training: the mean feature, and the classifier if there is one.
+def export_statistics(
+    classifier: keras.layers.Layer | None,
+    feature_mean: np.ndarray,
+    path: pathlib.Path,
+    class_names: Sequence[str] = (),
+) -> None:
+    """Saves what others need of training: the mean feature, and the classifier and its classes if there is one.
 
     Args:
         classifier: a classifier with `kernel` and `bias`, or None.
         feature_mean: the mean of the training features `[d]`.
-        path: a `pathlib.Path` ending in `.npz`; its arrays are `feature_mean` and `kernel [d, C]`, `bias [C]`.
+        path: a `pathlib.Path` ending in `.npz`; its arrays are `feature_mean` and `kernel [d, C]`, `bias [C]`,
+            `class_names [C]`.
+        class_names: the names of the classifier's classes; empty if they are unknown.
     """
     arrays: dict[str, Any] = {"feature_mean": np.asarray(feature_mean, np.float32)}
     if classifier is not None:
         arrays["kernel"] = np.asarray(tf.convert_to_tensor(classifier.kernel))
         arrays["bias"] = np.asarray(tf.convert_to_tensor(classifier.bias))
+        if class_names:
+            arrays["class_names"] = np.array(class_names, np.str_)
     with replacing(path) as beside:
         np.savez(beside, **arrays)
 
@@ -95,11 +104,12 @@ def export(
     feature_mean: np.ndarray,
     directory: pathlib.Path,
     stored_size: int | None = None,
+    class_names: Sequence[str] = (),
 ) -> None:
     """Exports backbone, SavedModel and training statistics into a run directory."""
     export_backbone(backbone, directory / run_directory.BACKBONE)
     export_saved_model(backbone, directory / run_directory.SAVED_MODEL, stored_size)
-    export_statistics(classifier, feature_mean, directory / run_directory.STATISTICS)
+    export_statistics(classifier, feature_mean, directory / run_directory.STATISTICS, class_names)
 
 
 class ExportedModel(NamedTuple):

@@ -101,7 +101,7 @@ def to_lines(configuration: Any, with_defaults: bool = True) -> list[str]:
     lines = []
     for field in dataclasses.fields(configuration):
         value = getattr(configuration, field.name)
-        if value is None or (value == field.default and not with_defaults):
+        if value is None or (not with_defaults and _is_default(configuration, field)):
             continue
         if isinstance(value, bool):
             lines.append(f"--{field.name}" if value else f"--no{field.name}")
@@ -110,6 +110,17 @@ def to_lines(configuration: Any, with_defaults: bool = True) -> list[str]:
         else:
             lines.append(f"--{field.name}={value}")
     return lines
+
+
+def _is_default(configuration: Any, field: dataclasses.Field) -> bool:
+    """Returns whether a configuration is the same without its value of a field."""
+    if getattr(configuration, field.name) == field.default:
+        return True
+    try:
+        # Some defaults follow from other fields.
+        return dataclasses.replace(configuration, **{field.name: field.default}) == configuration
+    except UserError:
+        return False
 
 
 def expand(arguments: Iterable[str], opened: tuple[str, ...] = ()) -> list[str]:

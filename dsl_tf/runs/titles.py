@@ -7,7 +7,7 @@ from typing import Any
 
 from dsl_tf.losses import CLASSIFICATION_LOSSES, INTEGRATIONS, METRIC_LOSSES
 from dsl_tf.runs.configuration import TrainingConfiguration
-from dsl_tf.runs.configuration.training import RESNETS
+from dsl_tf.runs.configuration.method import RESNETS
 
 # The flags that choose the loss. The other flags of a training are its settings.
 _LOSS_FLAGS = (
@@ -27,6 +27,10 @@ def inert_flags(configuration: TrainingConfiguration) -> set[str]:
     inert = {"weights" if configuration.backbone in RESNETS else "filters"}
     if configuration.precision != "float32":
         inert.add("tensor_float_32")
+    if configuration.optimizer != "sgd":
+        inert.add("momentum")
+    if configuration.schedule != "step":
+        inert |= {"decay_epochs", "decay_rate"}
     if configuration.classification_loss == "none":
         inert.add("head")
     if "none" in (configuration.classification_loss, configuration.metric_loss):

@@ -193,6 +193,11 @@ class Checkpoints:
                 self._best_steps.assign(np.where(lost, 0, self._best_steps.numpy()))
 
 
+def has_checkpoints(directory: pathlib.Path) -> bool:
+    """Returns whether a run directory has checkpoints, damaged ones too."""
+    return bool(_numbers(directory / run_directory.CHECKPOINTS))
+
+
 def _folder(parent: pathlib.Path, number: int) -> pathlib.Path:
     return parent / f"ckpt-{number}"
 

@@ -1,6 +1,7 @@
 """The parts of a training run, built from its configuration."""
 
 import dataclasses
+from collections.abc import Callable
 
 import keras
 import numpy as np
@@ -11,9 +12,11 @@ from dsl_tf.errors import UserError
 from dsl_tf.models.applications import application
 from dsl_tf.runs.configuration import TrainingConfiguration
 from dsl_tf.training.given import Given, LossFunction, copied_optimizer, copy_loss_weights, loss_weights, own_loss
-from dsl_tf.training.optimizer import CoupledDecaySGD, WarmupStepDecay
+from dsl_tf.training.initialisation import freeze_until
+from dsl_tf.training.named_optimizer import named_optimizer
 
 BACKBONES = {"resnet12": models.resnet12, "resnet12_basic": models.resnet12_basic}
+Start = Callable[[keras.Model, keras.layers.Layer | None], None]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,7 +76,11 @@ def build_loss(
         return own_loss(function, classifier)
     if classifier is None:
         return losses.MetricLoss(configuration.metric_loss)
-    names = {"classifier": classifier, "classification": configuration.classification_loss}
+    smoothing = configuration.label_smoothing
+    classification = (
+        losses.SoftmaxCrossEntropy(label_smoothing=smoothing) if smoothing else configuration.classification_loss
+    )
+    names = {"classifier": classifier, "classification": classification}
     if configuration.metric_loss == "none":
         return losses.SumLoss(**names, metric=None)
     integration = losses.INTEGRATIONS[configuration.integration]
@@ -95,17 +102,7 @@ def build_loss(
 def _build_optimizer(
     configuration: TrainingConfiguration, steps_per_epoch: int, given: keras.optimizers.Optimizer | None
 ) -> keras.optimizers.Optimizer:
-    if given is not None:
-        optimizer = copied_optimizer(given)
-    else:
-        warmup, drops = configuration.schedule_epochs
-        schedule = WarmupStepDecay(
-            configuration.learning_rate,
-            round(warmup * steps_per_epoch),
-            [round(epoch * steps_per_epoch) for epoch in drops],
-            configuration.decay_rate,
-        )
-        optimizer = CoupledDecaySGD(schedule, configuration.momentum, configuration.weight_decay)
+    optimizer = named_optimizer(configuration, steps_per_epoch) if given is None else copied_optimizer(given)
     # bfloat16 has float32's range; only float16's small gradients need the loss scaled.
     if configuration.precision != "mixed_float16" or isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
         return optimizer
@@ -119,6 +116,7 @@ def build(
     steps_per_epoch: int,
     backbone: keras.Model | None = None,
     given: Given | None = None,
+    start: Start | None = None,
 ) -> Parts:
     """Builds the parts of a run.
 
@@ -129,6 +127,7 @@ def build(
         steps_per_epoch: batches an epoch.
         backbone: a Keras model from normalised images to features `[n, d]`, in place of the configuration's.
         given: what a caller gave; its loss and optimizer take the place of the configuration's.
+        start: called with backbone and classifier before the optimizer sees them, to give them other weights.
 
     Returns:
         The `Parts`.
@@ -146,6 +145,10 @@ def build(
         if len(backbone.output_shape) != 2 or backbone.output_shape[1] is None:
             raise UserError(f"A backbone must return features [n, d]. Received: shape {backbone.output_shape}.")
         classifier = _build_classifier(configuration, backbone.output_shape[1], classes)
+        if start is not None:
+            start(backbone, classifier)
+        if configuration.freeze_until is not None:
+            freeze_until(backbone, configuration.freeze_until)
         parts = Parts(
             backbone,
             classifier,
@@ -164,7 +167,8 @@ def build(
     if not parts.trainable_weights:
         raise UserError(
             "A run must have weights to train. Received: a frozen backbone and no trainable classifier. Set "
-            "backbone.trainable = True, or train a classifier with --head=linear and --classification_loss."
+            "backbone.trainable = True or an earlier --freeze_until, or train a classifier with --head=linear and "
+            "--classification_loss."
         )
     parts.optimizer.build(parts.trainable_weights)
     return parts

@@ -77,4 +77,7 @@ def read_extensions(directory: pathlib.Path) -> list[dict[str, Any]]:
 
 def _schedule(configuration: TrainingConfiguration) -> str:
     warmup, drops = configuration.schedule_epochs
-    return f"warm-up {warmup:g} epochs, drops at {', '.join(f'{epoch:g}' for epoch in drops) or 'none'}"
+    after = configuration.schedule
+    if after == "step":
+        after = f"drops at {', '.join(f'{epoch:g}' for epoch in drops) or 'none'}"
+    return f"warm-up {warmup:g} epochs, {after}"

@@ -12,6 +12,7 @@ from dsl_tf.runs.export import export
 from dsl_tf.runs.features import extract_features
 from dsl_tf.runs.subjects import run_features
 from dsl_tf.training import construction
+from dsl_tf.training.averages import take_averages
 from dsl_tf.training.run import Run
 from dsl_tf.training.validation import few_shot_arguments
 
@@ -29,6 +30,8 @@ def finish(run: Run, exported: construction.Parts) -> dict[str, Any]:
     accuracies: dict[int, list[dict[str, Any]]] = {}
     scores: dict[str, Any] = {}
     run.checkpoints.forget_damaged_best()
+    # Replaced by the best ones below if there was a validation.
+    take_averages(run.parts, run.strategy)
     chosen = run.checkpoints.best()[0]
     own = {shots: run.checkpoints.best(shots)[0] or chosen for shots in run.configuration.test_shots}
     others = sorted(set(own.values()) - {chosen}) if "test" in run.splits else []
@@ -38,8 +41,10 @@ def finish(run: Run, exported: construction.Parts) -> dict[str, Any]:
         if step == chosen:
             construction.copy_weights(run.parts, exported)
             if run.is_chief:
-                stored_size = run.splits["train"].stored_size
-                export(exported.backbone, exported.classifier, mean, run.directory, stored_size)
+                train = run.splits["train"]
+                export(
+                    exported.backbone, exported.classifier, mean, run.directory, train.stored_size, train.class_names
+                )
             distribution.barrier(run.strategy)
         if "test" not in run.splits:
             continue

@@ -10,6 +10,8 @@ import tensorflow as tf
 
 from dsl_tf.errors import UserError
 from dsl_tf.losses.reduction import TermLoss
+from dsl_tf.runs.configuration import TrainingConfiguration
+from dsl_tf.training.optimizer import inner_optimizer
 
 LossFunction = Callable[[keras.layers.Layer | None], TermLoss]
 
@@ -38,16 +40,27 @@ class Given:
                 "`optimizer` must be a Keras optimizer, such as keras.optimizers.AdamW(1e-3). Received: "
                 f"{self.optimizer!r}."
             )
-        if getattr(self.optimizer, "use_ema", False) and not getattr(self.optimizer, "ema_overwrite_frequency", None):
-            raise UserError(
-                "`optimizer` with use_ema must have an ema_overwrite_frequency: otherwise the averaged weights would "
-                "never be used. Received: None. Set it to the steps of an epoch, for example."
-            )
         listed = isinstance(self.callbacks, list | tuple)
         wrong = [item for item in self.callbacks if not isinstance(item, keras.callbacks.Callback)] if listed else []
         if not listed or wrong:
             found = wrong[0] if wrong else self.callbacks
             raise UserError(f"`callbacks` must be a list of keras.callbacks.Callback. Received: {found!r}.")
+
+    def check(self, configuration: TrainingConfiguration, replicas: int) -> None:
+        """Checks that the flags do not describe what was given otherwise.
+
+        Args:
+            configuration: the `TrainingConfiguration`.
+            replicas: the number of devices.
+
+        Raises:
+            UserError: if a flag would have no effect, or the optimizer cannot run on these devices.
+        """
+        if self.optimizer is not None:
+            _check_defaults("optimizer", configuration, ("optimizer", "schedule", "clip_norm", "ema_momentum"))
+            _check_averages(inner_optimizer(self.optimizer), replicas)
+        if self.loss is not None:
+            _check_defaults("loss", configuration, ("label_smoothing",))
 
     def description(self, loss: TermLoss, optimizer: keras.optimizers.Optimizer) -> dict[str, Any]:
         """Returns what `results.json` records of a loss and an optimizer that were given."""
@@ -55,6 +68,25 @@ class Given:
             **({} if self.loss is None else {"loss": _description(loss)}),
             **({} if self.optimizer is None else {"optimizer": _description(optimizer)}),
         }
+
+
+def _check_defaults(argument: str, configuration: TrainingConfiguration, names: tuple[str, ...]) -> None:
+    for field in dataclasses.fields(configuration):
+        value = getattr(configuration, field.name)
+        if field.name in names and value != field.default:
+            raise UserError(
+                f"`{argument}` takes the place of --{field.name}. Received: both, with --{field.name}={value}. Omit "
+                f"one of them, and configure `{argument}` itself."
+            )
+
+
+def _check_averages(optimizer: keras.optimizers.Optimizer, replicas: int) -> None:
+    if replicas > 1 and optimizer.use_ema and optimizer.ema_overwrite_frequency:
+        raise UserError(
+            "`optimizer` on several devices must have no ema_overwrite_frequency, which Keras cannot apply there. "
+            f"Received: {optimizer.ema_overwrite_frequency}. Omit it: the averaged weights are validated and exported "
+            "in any case."
+        )
 
 
 def _description(thing: Any) -> dict[str, Any]:

@@ -7,11 +7,12 @@ from typing import Any
 from dsl_tf import distribution
 from dsl_tf.data.pipeline import training_batches
 from dsl_tf.data.stored_images import reading
+from dsl_tf.training.averages import averaged
 from dsl_tf.training.callbacks import Callbacks
 from dsl_tf.training.failures import as_user_errors, check_finite, check_weights
 from dsl_tf.training.log import TrainingLog
 from dsl_tf.training.run import Run
-from dsl_tf.training.validation import accuracy_name, validate, validation_due
+from dsl_tf.training.validation import accuracy_name, ends_early, validate, validation_due
 from dsl_tf.training.workers import Signals
 
 
@@ -29,7 +30,7 @@ def run_epochs(run: Run) -> None:
     step = int(run.checkpoints.step)
     # The means of the epoch were not reset: the run was interrupted during validation.
     unvalidated = step > 0 and step % run.epoch_steps == 0 and float(run.training_step.steps.numpy()) > 0
-    if step >= run.last_step and not unvalidated:
+    if not unvalidated and (step >= run.last_step or ends_early(run, step)):
         return
     batches = _batches(run, step)
     signals, saving = Signals(run.interruption, run.strategy), _Saving(run)
@@ -44,6 +45,13 @@ def run_epochs(run: Run) -> None:
                 signals.end()
             if callbacks.stopped:
                 print(f"A callback ended the training after epoch {epoch} of {run.configuration.epochs}.")
+                break
+            if ends_early(run, step):
+                print(
+                    f"--early_stopping={run.configuration.early_stopping} ended the training after epoch {epoch} of "
+                    f"{run.configuration.epochs}. Best mean accuracy: {run.checkpoints.best()[1]:.2%}, at epoch "
+                    f"{run.checkpoints.best()[0] // run.epoch_steps}."
+                )
                 break
         callbacks.end()
 
@@ -135,17 +143,15 @@ def _take_step(run: Run, epoch: int, step: int, batches: Iterator[Any], signals:
 def _end_epoch(run: Run, epoch: int, step: int, saving: _Saving, log: TrainingLog, callbacks: Callbacks) -> None:
     """Validates if it is due, logs the epoch and saves the state of the run."""
     values = log.means(step)
-    scores = {}
     if validation_due(run, epoch):
         # Validation may take longer than the time that a scheduler waits between SIGTERM and SIGKILL.
         saving.save(epoch)
-        with run.interruption.at_once(), run.strategy.scope():
-            values.update(validate(run.configuration, run.parts, run.splits["val"]))
-        scores = {shots: values[accuracy_name(shots)] for shots in run.configuration.test_shots}
+        with averaged(run.parts, run.strategy):
+            with run.interruption.at_once(), run.strategy.scope():
+                values.update(validate(run.configuration, run.parts, run.splits["val"]))
+            run.checkpoints.save_best({shots: values[accuracy_name(shots)] for shots in run.configuration.test_shots})
     run.training_step.reset()
     log.write(step, values)
-    if scores:
-        run.checkpoints.save_best(scores)
     # Before the checkpoint, which then holds the learning rate that a callback may set.
     callbacks.end_epoch(epoch, values)
     saving.save(epoch)

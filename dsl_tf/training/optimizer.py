@@ -1,5 +1,6 @@
-"""Stochastic gradient descent as in the paper's reference implementations."""
+"""Stochastic gradient descent as in the paper's reference implementations, and schedules of the learning rate."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -73,7 +74,7 @@ class WarmupStepDecay(keras.optimizers.schedules.LearningRateSchedule):
     def __call__(self, step: Any) -> tf.Tensor:
         """Returns the float32 learning rate of a step, counted from 0."""
         step = tf.cast(step, tf.float32)
-        warmup = tf.minimum((step + 1) / max(self.warmup_steps, 1), 1.0)
+        warmup = _warmup(step, self.warmup_steps)
         drops = tf.add_n([tf.cast(step >= boundary, tf.float32) for boundary in self.decay_steps] or [tf.zeros([])])
         return self.peak * warmup * self.decay_rate**drops
 
@@ -86,6 +87,41 @@ class WarmupStepDecay(keras.optimizers.schedules.LearningRateSchedule):
         }
 
 
+@keras.saving.register_keras_serializable(package="dsl_tf")
+class WarmupCosineDecay(keras.optimizers.schedules.LearningRateSchedule):
+    """A linear warm-up to the peak learning rate, then half a cosine to 0: peak·(1 + cos(π·t))/2 for t from 0 to 1.
+
+    Args:
+        peak: the learning rate after the warm-up.
+        warmup_steps: steps of the warm-up; its step s has the rate peak·(s + 1)/warmup_steps.
+        steps: steps of the training; step `steps` would have the rate 0.
+    """
+
+    def __init__(self, peak: float, warmup_steps: int, steps: int) -> None:
+        self.peak = peak
+        self.warmup_steps = warmup_steps
+        self.steps = steps
+
+    def __call__(self, step: Any) -> tf.Tensor:
+        """Returns the float32 learning rate of a step, counted from 0."""
+        step = tf.cast(step, tf.float32)
+        t = tf.clip_by_value((step - self.warmup_steps) / max(self.steps - self.warmup_steps, 1), 0.0, 1.0)
+        return self.peak * _warmup(step, self.warmup_steps) * (1 + tf.cos(math.pi * t)) / 2
+
+    def get_config(self) -> dict[str, Any]:
+        return {"peak": self.peak, "warmup_steps": self.warmup_steps, "steps": self.steps}
+
+
+def _warmup(step: tf.Tensor, steps: int) -> tf.Tensor:
+    """Returns the fraction of the peak learning rate in a step of the warm-up; 1 after it."""
+    return tf.minimum((step + 1) / max(steps, 1), 1.0)
+
+
 def current_learning_rate(optimizer: keras.optimizers.Optimizer) -> float:
     """Returns an optimizer's present learning rate, whether it is a schedule's or a variable on several devices."""
     return float(tf.convert_to_tensor(optimizer.learning_rate))
+
+
+def inner_optimizer(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimizer:
+    """Returns the optimizer within loss scaling, or the optimizer itself."""
+    return getattr(optimizer, "inner_optimizer", optimizer)

@@ -11,7 +11,9 @@ from dsl_tf import distribution
 from dsl_tf.data.preprocessing import normalize
 from dsl_tf.losses import MetricLoss, SumLoss
 from dsl_tf.losses.replicas import sum_over_replicas
+from dsl_tf.training.clipping import clipped_shares, clips
 from dsl_tf.training.construction import Parts
+from dsl_tf.training.optimizer import inner_optimizer
 
 # The scale starts at 2^15. Only 29 overflowing steps in a row get below this; a healthy run has one in 2,000.
 _SMALLEST_LOSS_SCALE = 2.0**-13
@@ -125,6 +127,7 @@ class TrainingStep:
             *totals, broken, flag = tf.unstack(sum_over_replicas(tf.stack([*numbers, tf.cast(flag, tf.float32)])))
             values, flag = dict(zip(self.names, totals, strict=True)), tf.cast(flag, tf.int32)
             gradients = self._without_broken(values, gradients, broken == 0)
+            gradients = self._clipped(gradients)
         # The logged values must be computed from the weights before the update.
         with tf.control_dependencies(list(values.values())):
             parts.optimizer.apply(gradients, weights)
@@ -165,6 +168,14 @@ class TrainingStep:
             return gradients
         # Loss scaling checks the gradients of one replica only, and all replicas must skip the same steps.
         return _each(gradients, lambda gradient: tf.where(finite_everywhere, gradient, tf.cast(np.nan, gradient.dtype)))
+
+    def _clipped(self, gradients: Sequence[tf.Tensor | None]) -> Sequence[tf.Tensor | None]:
+        """Returns a replica's share of the clipped sum of all gradients, if the optimizer clips."""
+        optimizer = self._parts.optimizer
+        inner = inner_optimizer(optimizer)
+        if not clips(inner):
+            return gradients
+        return clipped_shares(gradients, inner, optimizer.scale_loss(tf.ones([])))
 
     def broken(self) -> BrokenStep | None:
         """Returns the first `BrokenStep`, or None."""

@@ -8,91 +8,31 @@ from typing import Any
 
 import keras
 import tensorflow as tf
-from absl import logging
 
-from dsl_tf import distribution, evaluation, gpu
+from dsl_tf import distribution, gpu
 from dsl_tf.data import sources
-from dsl_tf.data.balanced import check_balanced, drop_small_classes, steps_per_epoch
+from dsl_tf.data.balanced import drop_small_classes, steps_per_epoch
 from dsl_tf.data.skipped import SKIPPED_FILE, write_skipped
-from dsl_tf.data.split import SPLITS, Split
+from dsl_tf.data.split import Split
 from dsl_tf.errors import UserError
 from dsl_tf.runs import directory as run_directory
 from dsl_tf.runs.configuration import TrainingConfiguration
 from dsl_tf.runs.own_backbone import checked_backbone
+from dsl_tf.runs.trained_weights import read_trained_weights
 from dsl_tf.training import construction
-from dsl_tf.training.checkpoints import Checkpoints
+from dsl_tf.training.checkpoints import Checkpoints, has_checkpoints
 from dsl_tf.training.description import description
 from dsl_tf.training.device_defaults import with_spectral_interval
 from dsl_tf.training.extension import begin_extension, is_extension
 from dsl_tf.training.finish import finish
 from dsl_tf.training.given import Given, LossFunction
+from dsl_tf.training.initialisation import start_from
 from dsl_tf.training.interruption import Interruption
 from dsl_tf.training.loop import run_epochs
 from dsl_tf.training.run import Run
+from dsl_tf.training.splits import check_splits, load_splits_in_turn
 from dsl_tf.training.step import TrainingStep
 from dsl_tf.training.workers import check_same_command
-
-
-def load_splits(configuration: TrainingConfiguration) -> dict[str, Split]:
-    """Loads the splits of a configuration's data set. Only the train split is required.
-
-    Returns:
-        A dict from `"train"` and, if they exist, `"val"` and `"test"` to `Split`.
-
-    Raises:
-        UserError: if the data cannot be read.
-    """
-    loaders = sources.open_splits(**configuration.data_options)
-    if "train" not in loaders:
-        found = ", ".join(loaders) or "no split"
-        raise UserError(f"{configuration.data_dir!r} must have a train split. Received: {found}. Check the path.")
-    splits = {}
-    for name in SPLITS:
-        if name not in loaders:
-            logging.warning("%s has no %s split: continuing without it.", configuration.dataset, name)
-            continue
-        splits[name] = split = loaders[name]()
-        print(f"{name}: {len(split.labels):,} images of {split.class_count} classes, {split.images.shape[1]} pixels")
-    return splits
-
-
-def _load_splits_in_turn(configuration: TrainingConfiguration, strategy: tf.distribute.Strategy) -> dict[str, Split]:
-    """Loads the splits, in the chief first: it may have to prepare the data that all workers read."""
-    if distribution.is_chief(strategy):
-        splits = load_splits(configuration)
-        distribution.barrier(strategy)
-        return splits
-    distribution.barrier(strategy)
-    return load_splits(configuration)
-
-
-def _check_splits(configuration: TrainingConfiguration, splits: dict[str, Split], replicas: int) -> None:
-    """Checks the splits before training, so that validation and test do not fail later."""
-    if "train" not in splits:
-        raise UserError(f"`splits` must hold 'train'. Received: {', '.join(splits) or 'none'}.")
-    train = splits["train"]
-    check_balanced(train.labels, train.class_names, configuration.ways)
-    if configuration.ways * configuration.shots < replicas:
-        raise UserError(
-            f"Batches of --ways={configuration.ways} and --shots={configuration.shots} must have at least one image "
-            f"per device. Received: {replicas} devices. Use fewer, or a larger batch."
-        )
-    for name in sorted(set(splits) - {"train"}):
-        if splits[name].images.shape[1:] != train.images.shape[1:]:
-            raise UserError(
-                f"Images of all splits must have the size of those in train, {train.images.shape[1:3]}. "
-                f"Received: {splits[name].images.shape[1:3]} in {name}."
-            )
-        for shots in configuration.test_shots:
-            try:
-                evaluation.sample_episodes(
-                    splits[name].labels, configuration.test_ways, shots, configuration.test_queries, 1, seed=0
-                )
-            except UserError as error:
-                raise UserError(
-                    f"Split {name} is too small for --test_ways={configuration.test_ways}, --test_shots={shots}, "
-                    f"--test_queries={configuration.test_queries}. {error}"
-                ) from None
 
 
 def train(
@@ -141,6 +81,7 @@ def train(
     given = Given(backbone, loss, optimizer, callbacks)
     configuration = with_spectral_interval(configuration)
     strategy = distribution.open_strategy(configuration.distribution, configuration.virtual_devices)
+    given.check(configuration, strategy.num_replicas_in_sync)
     if configuration.jit_compile and strategy.num_replicas_in_sync > 1:
         raise UserError(
             "--jit_compile needs a single device: XLA cannot compile the communication of batch normalisation. "
@@ -206,11 +147,11 @@ def _train(
     source = configuration.dataset if splits is None else "arrays"
     if configuration.deterministic:
         tf.config.experimental.enable_op_determinism()
-    splits = _load_splits_in_turn(configuration, strategy) if splits is None else splits
+    splits = load_splits_in_turn(configuration, strategy) if splits is None else splits
     if "train" in splits:
         train_split = drop_small_classes(splits["train"], configuration.shots, configuration.small_classes)
         splits = {**splits, "train": train_split}
-    _check_splits(configuration, splits, strategy.num_replicas_in_sync)
+    check_splits(configuration, splits, strategy.num_replicas_in_sync)
     exported, run = _build(configuration, splits, given, directory, interruption, strategy, source)
     run.checkpoints.restore()
     _check_restored(run)
@@ -250,7 +191,14 @@ def _build(
         # A backbone that is not built yet gets its initial weights here.
         keras.utils.set_random_seed(configuration.seed)
         backbone = checked_backbone(backbone, shape)
-    exported = construction.build(configuration, shape, train_split.class_count, steps, backbone, given)
+    start = None
+    if configuration.init_from is not None and not has_checkpoints(directory):
+        trained = read_trained_weights(configuration.init_from)
+
+        def start(backbone: keras.Model, classifier: keras.layers.Layer | None) -> None:
+            print(start_from(trained, backbone, classifier, train_split.class_names))
+
+    exported = construction.build(configuration, shape, train_split.class_count, steps, backbone, given, start)
     parts = construction.replicate(exported, configuration, strategy, given.loss)
     training_step = TrainingStep(parts, configuration.jit_compile, strategy)
     writes = distribution.is_chief(strategy)

@@ -107,3 +107,24 @@ def test_compiled_with_any_batch_size(loss, oracle, jit_compile):
         value, gradient = compiled(LABELS[:n], exact[:n].astype(np.float32))
         np.testing.assert_allclose(value, mean(exact[:n]), rtol=VALUE_TOLERANCE)
         assert_gradient(gradient, finite_difference_gradient(mean, exact[:n]), "float32")
+
+
+def smoothed_cross_entropy(y, logits):
+    """Each label counts 0.8, and all classes together 0.2."""
+    of_classes = [oracles.softmax_cross_entropy(np.full_like(y, label), logits) for label in range(logits.shape[1])]
+    return 0.8 * oracles.softmax_cross_entropy(y, logits) + 0.2 * np.mean(of_classes, axis=0)
+
+
+@pytest.mark.parametrize("case", ["ordinary", "large"])
+def test_label_smoothing_spreads_a_part_of_each_label_over_all_classes(case):
+    logits, exact = rounded(logits_for(case, np.random.default_rng(1)), "float32")
+    loss = SoftmaxCrossEntropy.from_config(SoftmaxCrossEntropy(label_smoothing=0.2).get_config())
+
+    def mean(logits):
+        return np.mean(smoothed_cross_entropy(LABELS, logits))
+
+    value, gradient = oracles.value_and_gradient(lambda logits: loss(LABELS, logits), logits)
+    np.testing.assert_allclose(value, mean(exact), rtol=VALUE_TOLERANCE)
+    assert_gradient(gradient, finite_difference_gradient(mean, exact, 1e-4 if case == "large" else 1e-5), "float32")
+    with pytest.raises(ValueError, match="`label_smoothing` must be from 0 to 1. Received: 1.5"):
+        SoftmaxCrossEntropy(label_smoothing=1.5)

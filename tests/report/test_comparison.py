@@ -127,7 +127,7 @@ def test_without_validation_the_first_shape_is_shown_and_said_not_to_be_picked(t
     assert any("not picked by validation" in note for note in block_of(comparison, 4).notes)
 
 
-PAPERS = {"backbone": "resnet12_basic", "image_size": 84, "crop": "resized", **DIRECT}
+PAPERS = {"backbone": "resnet12_basic", "image_size": 84, "crop": "resized", "learning_rate": 0.1, **DIRECT}
 
 
 def test_a_run_with_the_flags_of_the_papers_cell_has_no_mark(tmp_path):
@@ -141,7 +141,9 @@ OTHER = {
     "val_fraction": 0.1, "image_size": 42, "backbone": "resnet12", "filters": (4, 4, 8, 16),
     "metric_weight": 0.1, "ways": 32,
     "shots": 4, "epochs": 10, "learning_rate": 0.2, "warmup_epochs": 1.0, "decay_epochs": (3.0,), "decay_rate": 0.2,
-    "momentum": 0.8, "weight_decay": 1e-4, "crop": "pad", "flip": False, "color_jitter": 0.4,
+    "momentum": 0.8, "weight_decay": 1e-4, "optimizer": "adamw", "schedule": "constant", "clip_norm": 1.0,
+    "ema_momentum": 0.9, "label_smoothing": 0.1, "early_stopping": 3, "init_from": "runs/a", "freeze_until": "stem",
+    "crop": "pad", "flip": False, "color_jitter": 0.4,
     "precision": "mixed_bfloat16", "validate_every": 2, "validation_episodes": 50, "test_ways": 4, "test_shots": (1,),
     "test_queries": 10, "allow_partial": True, "keep_truncated": True, "small_classes": "skip",
     "tensor_float_32": False,

@@ -25,6 +25,24 @@ from dsl_tf.runs.configuration import EvaluationConfiguration, TrainingConfigura
         ({"output_dir": "a\0"}, ["--output_dir", "one line of UTF-8"]),
         ({"cache_dir": "\udcff"}, ["--cache_dir", "one line of UTF-8"]),
         ({"shots": 1}, ["--metric_loss=nca", "--shots", "at least 2", "1"]),
+        ({"optimizer": "adamv"}, ["--optimizer", "adamw, ", "'adamv'"]),
+        ({"optimizer": "multioptimizer"}, ["--optimizer", "'multioptimizer'"]),
+        ({"optimizer": "adamw", "momentum": 0.5}, ["--momentum=0.5", "--optimizer=sgd", "--optimizer=adamw"]),
+        ({"schedule": "linear"}, ["--schedule", "step, cosine, constant", "'linear'"]),
+        ({"schedule": "cosine", "decay_epochs": (3.0,)}, ["--decay_epochs", "--schedule=step", "--schedule=cosine"]),
+        ({"schedule": "constant", "decay_rate": 0.5}, ["--decay_rate", "--schedule=step", "--schedule=constant"]),
+        ({"clip_norm": 0.0}, ["--clip_norm", "above 0"]),
+        ({"ema_momentum": 1.0}, ["--ema_momentum", "below 1"]),
+        ({"label_smoothing": 1.0}, ["--label_smoothing", "below 1"]),
+        (
+            {"label_smoothing": 0.1, "classification_loss": "bce"},
+            ["--label_smoothing=0.1", "--classification_loss=sce"],
+        ),
+        ({"early_stopping": 0}, ["--early_stopping", "at least 1"]),
+        (
+            {"init_from": "a", "weights": "imagenet", "backbone": "MobileNetV2"},
+            ["--init_from=a", "--weights=imagenet", "Omit one"],
+        ),
     ],
 )
 def test_a_wrong_value_is_named_with_what_was_expected(values, words):
@@ -40,6 +58,12 @@ def test_one_image_a_class_is_enough_for_classification_alone():
     assert TrainingConfiguration(metric_loss="none", shots=1).shots == 1
 
 
+def test_the_learning_rate_is_that_of_the_optimizer_unless_given():
+    assert TrainingConfiguration().learning_rate == 0.1
+    assert TrainingConfiguration(optimizer="AdamW") == TrainingConfiguration(optimizer="adamw", learning_rate=0.001)
+    assert TrainingConfiguration(optimizer="lion", learning_rate=0.5).learning_rate == 0.5
+
+
 def test_evaluation_needs_a_run_directory():
     with pytest.raises(UserError, match="--run_dir"):
         EvaluationConfiguration()
@@ -50,6 +74,7 @@ def test_schedule_scales_with_the_epochs_unless_given():
     assert TrainingConfiguration(epochs=16).schedule_epochs == (1, (8, 12))
     given = TrainingConfiguration(epochs=16, warmup_epochs=2, decay_epochs=(10,))
     assert given.schedule_epochs == (2, (10,))
+    assert TrainingConfiguration(epochs=16, schedule="cosine").schedule_epochs == (1, ())
 
 
 def test_runs_have_directories_of_their_own():

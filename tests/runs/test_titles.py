@@ -34,6 +34,8 @@ def test_a_loss_has_the_papers_name_and_what_sets_it_apart(flags, title):
         ({"integration": "spectral_sum"}, {"epsilon": 0.5}),
         ({}, {"power": 0.9, "spectral_interval": 3}),
         ({"backbone": "MobileNetV2"}, {"filters": (1, 2, 3, 4)}),
+        ({"optimizer": "adamw"}, {"momentum": 0.9}),
+        ({"schedule": "cosine"}, {"decay_epochs": None, "decay_rate": 0.1}),
     ],
 )
 def test_flags_without_effect_change_neither_loss_nor_settings(flags, inert):

@@ -14,7 +14,7 @@ from dsl_tf.errors import UserError
 from dsl_tf.losses import DirectSumLoss, MetricLoss, SumLoss
 from dsl_tf.losses.reduction import TermLoss
 from dsl_tf.training import train
-from dsl_tf.training.given import copied_optimizer
+from dsl_tf.training.given import Given, copied_optimizer
 from tests.images import striped_splits, tiny_backbone, tiny_configuration
 
 
@@ -179,8 +179,30 @@ class NoConfiguration(keras.optimizers.SGD):
         raise NotImplementedError("none")
 
 
+@pytest.mark.parametrize(
+    ("argument", "changes", "word"),
+    [
+        ("optimizer", {"clip_norm": 1.0}, "--clip_norm=1.0"),
+        ("optimizer", {"schedule": "cosine"}, "--schedule=cosine"),
+        ("loss", {"label_smoothing": 0.1}, "--label_smoothing=0.1"),
+    ],
+)
+def test_a_flag_without_effect_beside_an_argument_is_refused(tmp_path, argument, changes, word):
+    given = {"optimizer": keras.optimizers.SGD(0.1), "loss": lambda classifier: DirectSumLoss(classifier)}
+    with pytest.raises(UserError, match=f"`{argument}` takes the place of .*Received: both, with {word}"):
+        train(tiny_configuration(tmp_path, **changes), striped_splits(), **{argument: given[argument]})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_overwriting_weights_by_averages_is_for_one_device():
+    given = Given(optimizer=keras.optimizers.SGD(use_ema=True, ema_overwrite_frequency=3))
+    given.check(tiny_configuration("unused"), 1)
+    with pytest.raises(UserError, match="ema_overwrite_frequency.*Received: 3"):
+        given.check(tiny_configuration("unused"), 2)
+
+
 # Made in the test: an optimizer holds variables, and logical devices must be set before the first one.
-LATE = {"averaging": lambda: keras.optimizers.SGD(use_ema=True), "unconfigured": NoConfiguration}
+LATE = {"unconfigured": NoConfiguration}
 
 
 @pytest.mark.parametrize(
@@ -194,7 +216,6 @@ LATE = {"averaging": lambda: keras.optimizers.SGD(use_ema=True), "unconfigured":
         ({"loss": lambda classifier: DirectSumLoss(classifier, metric="no")}, ["`metric`", "'no'"]),
         ({"optimizer": "adam"}, ["`optimizer` must be a Keras optimizer", "'adam'"]),
         ({"optimizer": keras.optimizers.SGD}, ["`optimizer` must be a Keras optimizer"]),
-        ({"optimizer": "averaging"}, ["ema_overwrite_frequency"]),
         ({"optimizer": "unconfigured"}, ["get_config", "NoConfiguration"]),
         ({"callbacks": keras.callbacks.History()}, ["`callbacks` must be a list", "History"]),
         ({"callbacks": [print]}, ["`callbacks` must be a list", "print"]),

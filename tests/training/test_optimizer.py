@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from dsl_tf.training.optimizer import CoupledDecaySGD, WarmupStepDecay
+from dsl_tf.training.optimizer import CoupledDecaySGD, WarmupCosineDecay, WarmupStepDecay
 
 
 @pytest.mark.parametrize(("momentum", "nesterov"), [(0.0, False), (0.9, False), (0.9, True), (0.0, True)])
@@ -44,6 +44,16 @@ def test_schedule_warms_up_and_drops():
 def test_schedule_without_warmup_or_drops_is_constant():
     schedule = WarmupStepDecay(peak=0.5, warmup_steps=0, decay_steps=())
     assert [float(schedule(step)) for step in (0, 1, 1000)] == [0.5, 0.5, 0.5]
+
+
+@pytest.mark.parametrize("warmup_steps", [0, 10, 120])
+def test_the_cosine_falls_from_the_peak_to_zero(warmup_steps):
+    schedule = WarmupCosineDecay(peak=0.5, warmup_steps=warmup_steps, steps=110)
+    for step in (0, 4, 9, 10, 60, 109, 110, 200):
+        t = np.clip((step - warmup_steps) / max(110 - warmup_steps, 1), 0, 1)
+        warmup = min((step + 1) / warmup_steps, 1) if warmup_steps else 1
+        assert float(schedule(step)) == pytest.approx(0.5 * warmup * (1 + np.cos(np.pi * t)) / 2, abs=1e-6)
+    assert schedule.from_config(schedule.get_config())(60) == schedule(60)
 
 
 def test_optimizer_and_schedule_survive_serialisation():

@@ -1,0 +1,35 @@
+"""The moving average of the weights that an optimizer with Keras's `use_ema` keeps beside the weights it trains."""
+
+import contextlib
+from collections.abc import Iterator
+
+import tensorflow as tf
+
+from dsl_tf.training.construction import Parts
+from dsl_tf.training.optimizer import inner_optimizer
+
+
+def take_averages(parts: Parts, strategy: tf.distribute.Strategy) -> None:
+    """Replaces the trained weights by their moving average, if there is one."""
+    optimizer = parts.optimizer
+    # Before the first step there is no average.
+    if inner_optimizer(optimizer).use_ema and int(tf.convert_to_tensor(optimizer.iterations)):
+        with strategy.scope():
+            optimizer.finalize_variable_values(parts.trainable_weights)
+
+
+@contextlib.contextmanager
+def averaged(parts: Parts, strategy: tf.distribute.Strategy) -> Iterator[None]:
+    """Replaces the trained weights by their moving average, if there is one, until the end of the block."""
+    if not inner_optimizer(parts.optimizer).use_ema:
+        yield
+        return
+    weights = parts.trainable_weights
+    trained = [tf.identity(tf.convert_to_tensor(weight)) for weight in weights]
+    take_averages(parts, strategy)
+    try:
+        yield
+    finally:
+        with strategy.scope():
+            for weight, value in zip(weights, trained, strict=True):
+                weight.assign(value)
