@@ -9,6 +9,7 @@ from PIL import Image, ImageOps
 
 from dsl_tf import models
 from dsl_tf.runs.export import export_saved_model
+from tests.images import write_striped_folders
 
 EXAMPLES = pathlib.Path(__file__).parent.parent / "examples"
 
@@ -87,3 +88,15 @@ def test_ones_own_metric_loss(tmp_path):
         before, after = map(float, re.search(rf"^{name}: ([\d.]+) -> ([\d.]+)$", shown, re.MULTILINE).groups())
         assert after < before
     assert (tmp_path / "own_metric_loss.keras").exists()
+
+
+def test_fine_tuning_on_a_folder(tmp_path):
+    write_striped_folders(tmp_path / "data")
+    # Quicker to build than the default.
+    options = ("--backbone=VGG16", "--weights=none", "--size=32", "--epochs=1", "--steps=2")
+    shown = run_example("fine_tune_folder.py", "data", *options, cwd=tmp_path)
+    accuracies = re.findall(r"Unseen classes, 5-way 1-shot, (\w+): ([\d.]+) ±", shown)
+    assert [name for name, _ in accuracies] == ["before", "after"] and all(float(found) > 20 for _, found in accuracies)
+    # The metric loss takes part in the second phase alone.
+    assert shown.count("metric_loss") == 1 and shown.count("classification_loss") == 2
+    assert (tmp_path / "fine_tuned.keras").exists()
