@@ -1,8 +1,9 @@
-"""Measures episodes per second: this package, an optimised NumPy loop, and easyfsl, on the same data and cores.
+"""Measures episodes per second: this package, loops in NumPy, scikit-learn and easyfsl, on the same data and cores.
 
-easyfsl is optional: pip install torch==2.13.0 && pip install --no-deps easyfsl==1.5.0
+Each rate is that of the fastest of three runs, which take turns. Peers are optional:
+pip install scikit-learn==1.5.2 torch==2.13.0 && pip install --no-deps easyfsl==1.5.0
 
-Run: python benchmarks/evaluation.py
+Run: python benchmarks/evaluation.py [CLASSIFIER ...]
 """
 
 import os
@@ -16,20 +17,25 @@ from typing import Any
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import numpy as np
+import tensorflow as tf
 
-from dsl_tf.evaluation import episode_predictions, laplacian_shot, nearest_centroid, sample_episodes
+from dsl_tf.evaluation import CLASSIFIERS, episode_predictions, sample_episodes
 
-D, CLASSES, IMAGES, WAYS, QUERIES, EPISODES = 640, 20, 600, 5, 15, 10_000
+D, CLASSES, IMAGES, WAYS, SHOTS, QUERIES, EPISODES = 640, 20, 600, 5, 5, 15, 10_000
 KNN, LAM, ITERATIONS = 3, 0.7, 20
-# Enough episodes for a stable rate of the slow implementations.
-LOOP_EPISODES, EASYFSL_EPISODES = 2_000, 400
+# Episodes that are measured where 10,000 would take minutes, and by the slow implementations.
+FEWER = {"tim": 400, "alpha_tim": 400}
+LOOP_EPISODES, PEER_EPISODES, TIM_EPISODES = 1_000, 200, 4
+
+Classify = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
-def features_and_labels() -> tuple[np.ndarray, np.ndarray]:
-    """Returns normalised features whose classes overlap like those of trained networks, and labels."""
+def features_and_labels(d: int = D) -> tuple[np.ndarray, np.ndarray]:
+    """Returns normalised features, not negative, whose classes overlap like those of trained networks, and labels."""
     random = np.random.default_rng(0)
     labels = np.repeat(np.arange(CLASSES), IMAGES)
-    features = random.normal(size=(CLASSES, D))[labels] + 2.2 * random.normal(size=(len(labels), D))
+    features = 0.35 * random.normal(size=(CLASSES, d))[labels] + 1.5 * random.normal(size=(len(labels), d))
+    features = np.maximum(features, 0)
     return (features / np.linalg.norm(features, axis=1, keepdims=True)).astype(np.float32), labels
 
 
@@ -78,7 +84,36 @@ def loop_laplacian_shot(support: np.ndarray, query: np.ndarray) -> np.ndarray:
     return assignments.argmax(axis=1)
 
 
-def easyfsl_method(name: str) -> Callable[[np.ndarray, np.ndarray], np.ndarray] | None:
+def loop_nearest_neighbour(support: np.ndarray, query: np.ndarray) -> np.ndarray:
+    """Classifies one episode in NumPy: support [N, K, d], query [M, d] -> way indices [M]."""
+    flat = support.reshape(-1, support.shape[2])
+    return np.argmin((flat**2).sum(axis=1) - 2 * query @ flat.T, axis=1) // support.shape[1]
+
+
+def loop_ridge_regression(support: np.ndarray, query: np.ndarray) -> np.ndarray:
+    """Classifies one episode in NumPy: support [N, K, d], query [M, d] -> way indices [M]."""
+    ways, shots, d = support.shape
+    flat = support.reshape(-1, d)
+    weights = np.linalg.solve(flat @ flat.T + np.eye(len(flat), dtype=np.float32), np.repeat(np.eye(ways), shots, 0))
+    return (query @ (flat.T @ weights)).argmax(axis=1)
+
+
+def scikit_learn() -> Classify | None:
+    """Returns scikit-learn's logistic regression as a function like the loops above, or None if it is not installed."""
+    try:
+        from sklearn.linear_model import LogisticRegression
+    except ImportError:
+        return None
+
+    def classify(support: np.ndarray, query: np.ndarray) -> np.ndarray:
+        ways, shots, d = support.shape
+        model = LogisticRegression(max_iter=1000)
+        return model.fit(support.reshape(-1, d), np.repeat(np.arange(ways), shots)).predict(query)
+
+    return classify
+
+
+def easyfsl(name: str, **options: float) -> Classify | None:
     """Returns easyfsl's classifier as a function like the loops above, or None if it is not installed."""
     try:
         import torch
@@ -89,36 +124,41 @@ def easyfsl_method(name: str) -> Callable[[np.ndarray, np.ndarray], np.ndarray] 
         from easyfsl import methods
     except ImportError:
         return None
-    options = {"knn": KNN, "lambda_regularization": LAM} if name == "LaplacianShot" else {}
     method = getattr(methods, name)(backbone=torch.nn.Identity(), **options)
 
     def classify(support: np.ndarray, query: np.ndarray) -> np.ndarray:
         ways, shots, d = support.shape
-        with torch.no_grad():
-            method.process_support_set(
-                torch.from_numpy(support.reshape(-1, d)), torch.arange(ways).repeat_interleave(shots)
-            )
+        # TIM needs gradients, which the other methods do not ask for.
+        with torch.set_grad_enabled(name == "TIM"):
+            labels = torch.arange(ways).repeat_interleave(shots)
+            method.process_support_set(torch.from_numpy(support.reshape(-1, d)), labels)
             return method(torch.from_numpy(query)).argmax(dim=1).numpy()
 
     return classify
 
 
-def timed(function: Callable[[], Any]) -> tuple[Any, float]:
-    """Returns the result of a function and the seconds of the fastest of three calls."""
-    seconds = []
-    for _ in range(3):
-        started = time.perf_counter()
-        result = function()
-        seconds.append(time.perf_counter() - started)
-    return result, min(seconds)
+# For each classifier its peers, by name: a function and the number of episodes to measure.
+PEERS: dict[str, dict[str, tuple[Classify | None, int]]] = {
+    "nearest_centroid": {
+        "NumPy loop": (loop_nearest_centroid, LOOP_EPISODES),
+        "easyfsl": (easyfsl("PrototypicalNetworks"), PEER_EPISODES),
+    },
+    "cosine_nearest_centroid": {"easyfsl": (easyfsl("SimpleShot"), PEER_EPISODES)},
+    "nearest_neighbour": {"NumPy loop": (loop_nearest_neighbour, LOOP_EPISODES)},
+    "ridge_regression": {"NumPy loop": (loop_ridge_regression, LOOP_EPISODES)},
+    "logistic_regression": {"scikit-learn": (scikit_learn(), PEER_EPISODES)},
+    "laplacian_shot": {
+        "NumPy loop": (loop_laplacian_shot, LOOP_EPISODES),
+        "easyfsl": (easyfsl("LaplacianShot", knn=KNN, lambda_regularization=LAM), PEER_EPISODES),
+    },
+    "bd_cspn": {"easyfsl": (easyfsl("BDCSPN"), PEER_EPISODES)},
+    "pt_map": {"easyfsl": (easyfsl("PTMAP", fine_tuning_steps=20), PEER_EPISODES)},
+    "tim": {"easyfsl": (easyfsl("TIM", fine_tuning_steps=1000), TIM_EPISODES)},
+}
 
 
 def one_by_one(
-    classify: Callable[[np.ndarray, np.ndarray], np.ndarray],
-    features: np.ndarray,
-    support: np.ndarray,
-    query: np.ndarray,
-    episodes: int,
+    classify: Classify, features: np.ndarray, support: np.ndarray, query: np.ndarray, episodes: int
 ) -> np.ndarray:
     """Classifies episodes one by one: predictions [episodes, N, Q]."""
     return np.stack(
@@ -129,34 +169,76 @@ def one_by_one(
     )
 
 
+def timed_in_turn(functions: dict[str, tuple[Callable[[], Any], int]]) -> dict[str, tuple[Any, float]]:
+    """Returns the result of each function and its seconds for 10,000 episodes, of the fastest of three runs."""
+    found: dict[str, tuple[Any, float]] = {}
+    for _ in range(3):
+        for name, (function, episodes) in functions.items():
+            started = time.perf_counter()
+            result = function()
+            seconds = (time.perf_counter() - started) * EPISODES / episodes
+            found[name] = result, min(seconds, found[name][1] if name in found else np.inf)
+    return found
+
+
+def gram_products() -> float:
+    """Returns the seconds that 10,000 inner products of an episode's vectors take at the speed of one large product."""
+    large = tf.random.normal([4096, 4096])
+    (_, seconds) = timed_in_turn({"large": (lambda: tf.reduce_sum(large @ large).numpy(), EPISODES)})["large"]
+    return seconds * EPISODES * (WAYS * (SHOTS + QUERIES)) ** 2 * D / 4096**3
+
+
+def compare(name: str, features: np.ndarray, support: np.ndarray, query: np.ndarray, limit: float) -> None:
+    """Prints the rates of a classifier and of its peers."""
+    classifier, episodes = CLASSIFIERS[name], FEWER.get(name, len(query))
+    support, query = support[:episodes], query[:episodes]
+    # Arrays of all episodes take 2.5 GB.
+    arrays = features[support], features[query.reshape(episodes, -1)]
+    functions: dict[str, tuple[Callable[[], Any], int]] = {
+        "ours": (lambda: episode_predictions(features, support, query, classifier.function), episodes),
+        "ours, from arrays": (lambda: classifier.function(*arrays).numpy().reshape(query.shape), episodes),
+    }
+    for peer, (classify, count) in PEERS.get(name, {}).items():
+        if classify is not None:
+            functions[peer] = (lambda f=classify, n=count: one_by_one(f, features, support, query, n)), count  # type: ignore[misc]
+    found = timed_in_turn(functions)
+    ours, our_seconds = found["ours"]
+    accuracy = (ours == np.arange(WAYS)[:, None]).mean()
+    print(
+        f"{classifier.title}, accuracy {100 * accuracy:.1f}%, {100 * limit / our_seconds:.1f}% of the arithmetic limit"
+    )
+    for who, (answers, seconds) in found.items():
+        same = (answers == ours[: len(answers)]).mean()
+        ratio = "" if who == "ours" else f"{seconds / our_seconds:.1f}×"
+        print(f"  {who:20}{seconds:12.2f}{EPISODES / seconds:12,.0f}{ratio:>16}{100 * same:13.2f}%", flush=True)
+
+
+def growth(names: tuple[str, ...]) -> None:
+    """Prints how the seconds for 1,000 episodes grow with ways, shots and dimensions."""
+    print(f"\n{'seconds for 1,000 episodes':40}" + "".join(f"{name:>22}" for name in names))
+    for ways, shots, d in ((5, 1, D), (5, 5, D), (5, 20, D), (10, 5, D), (20, 5, D), (5, 5, 64), (5, 5, 2048)):
+        features, labels = features_and_labels(d)
+        support, query = sample_episodes(labels, ways, shots, QUERIES, 1_000, seed=0)
+        arguments = features, support, query
+        functions = {
+            name: ((lambda n=name: episode_predictions(*arguments, CLASSIFIERS[n].function)), EPISODES)  # noqa: B023
+            for name in names
+        }
+        seconds = [f"{seconds:22.3f}" for _, seconds in timed_in_turn(functions).values()]
+        print(f"{f'{ways} ways, {shots} shots, d = {d}':40}" + "".join(seconds), flush=True)
+
+
 def main() -> None:
     """Prints a table of rates and agreements."""
     features, labels = features_and_labels()
-    _, seconds = timed(lambda: sample_episodes(labels, WAYS, 5, QUERIES, EPISODES, seed=0))
-    print(f"sampling {EPISODES:,} episodes: {seconds:.3f} s")
-    classifiers = {
-        "nearest centroid": (nearest_centroid, {}, loop_nearest_centroid, "PrototypicalNetworks"),
-        "LaplacianShot": (laplacian_shot, {"lam": LAM}, loop_laplacian_shot, "LaplacianShot"),
-    }
-    print(f"{'':24}{'s for 10,000':>14}{'episodes/s':>12}{'ours is faster':>16}{'same answers':>14}")
-    for shots in (1, 5):
-        support, query = sample_episodes(labels, WAYS, shots, QUERIES, EPISODES, seed=0)
-        for name, (classifier, options, loop, easyfsl_name) in classifiers.items():
-            ours, ours_seconds = timed(
-                lambda: episode_predictions(features, support, query, classifier, **options)  # noqa: B023
-            )
-            print(f"{f'{name}, {shots}-shot':24}{ours_seconds:14.2f}{EPISODES / ours_seconds:12,.0f}")
-            others = {"NumPy loop": (loop, LOOP_EPISODES)}
-            if easyfsl := easyfsl_method(easyfsl_name):
-                others["easyfsl 1.5"] = (easyfsl, EASYFSL_EPISODES)
-            for other_name, (other, episodes) in others.items():
-                theirs, seconds = timed(
-                    lambda: one_by_one(other, features, support, query, episodes)  # noqa: B023
-                )
-                seconds *= EPISODES / episodes
-                same = (theirs == ours[:episodes]).mean()
-                ratio = seconds / ours_seconds
-                print(f"  {other_name:22}{seconds:14.2f}{EPISODES / seconds:12,.0f}{ratio:15.1f}×{100 * same:13.2f}%")
+    support, query = sample_episodes(labels, WAYS, SHOTS, QUERIES, EPISODES, seed=0)
+    limit = gram_products()
+    print(f"{WAYS} ways, {SHOTS} shots, {QUERIES} queries, d = {D}; arithmetic limit {limit:.2f} s for 10,000 episodes")
+    print(f"{'':22}{'s for 10,000':>12}{'episodes/s':>12}{'ours is faster':>16}{'same answers':>14}")
+    for name in sys.argv[1:] or CLASSIFIERS:
+        compare(name, features, support, query, limit)
+    if not sys.argv[1:]:
+        growth(("nearest_centroid", "logistic_regression", "laplacian_shot", "pt_map"))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(f"peak resident memory of the process: {peak:,.0f} MB (features: {features.nbytes / 2**20:,.0f} MB)")
 
