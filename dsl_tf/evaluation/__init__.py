@@ -3,6 +3,7 @@
 import dsl_tf.quiet_tensorflow  # noqa: F401  (before anything imports TensorFlow)
 from dsl_tf.evaluation.accuracy import (
     class_accuracies,
+    classes_half_width,
     evaluate_episodes,
     few_shot_accuracies,
     mean_and_half_width,
@@ -32,6 +33,7 @@ __all__ = [
     "bd_cspn",
     "choose_hyperparameters",
     "class_accuracies",
+    "classes_half_width",
     "classifier_of",
     "cosine_nearest_centroid",
     "discriminant_score",

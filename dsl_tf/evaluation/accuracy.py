@@ -14,6 +14,7 @@ from dsl_tf.evaluation.episodes import episodes_fingerprint, sample_episodes
 from dsl_tf.evaluation.hyperparameters import Hyperparameters
 from dsl_tf.evaluation.numbers import check_features
 from dsl_tf.evaluation.predictions import episode_accuracies, episode_predictions
+from dsl_tf.evaluation.student import student_quantile
 from dsl_tf.evaluation.transforms import FEATURE_TRANSFORMS, transform_features
 
 
@@ -40,6 +41,32 @@ def mean_and_half_width(accuracies: npt.ArrayLike) -> tuple[float, float]:
     """Returns the mean over episodes and its 95% confidence half-width, from `[E]` with E ≥ 2."""
     accuracies = np.asarray(accuracies)
     return float(accuracies.mean()), float(1.96 * accuracies.std(ddof=1) / math.sqrt(len(accuracies)))
+
+
+def classes_half_width(accuracies: npt.ArrayLike, classes: npt.ArrayLike) -> float | None:
+    """Computes the half-width of the 95% interval over classes: had other classes been drawn to test on.
+
+    Thousands of episodes of the same few classes say little about other classes. With θ_c, the mean over the episodes
+    without class c, the standard error over C classes is √((C − 1)/C · Σ_c (θ_c − mean θ)²) (the jackknife, Efron and
+    Stein, "The jackknife estimate of variance", Annals of Statistics 9, 1981), times Student's quantile for C − 1
+    degrees of freedom. A bootstrap over classes estimates the same, with noise from its own drawing.
+
+    Args:
+        accuracies: of the episodes `[E]`, or differences of them.
+        classes: the classes of each episode, integers from 0 `[E, N]`.
+
+    Returns:
+        The half-width, which includes that over episodes; None if some class is in every episode.
+    """
+    accuracies, classes = np.asarray(accuracies, np.float64), np.asarray(classes)
+    each = np.repeat(accuracies, classes.shape[1])
+    counts, sums = np.bincount(classes.ravel()), np.bincount(classes.ravel(), weights=each)
+    without = len(accuracies) - counts[counts > 0]
+    if not without.all():
+        return None
+    theta = (accuracies.sum() - sums[counts > 0]) / without
+    error = math.sqrt(((theta - theta.mean()) ** 2).sum() * (len(theta) - 1) / len(theta))
+    return student_quantile(len(theta) - 1) * error
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,14 +130,17 @@ def evaluate_episodes(
     if feature_transforms is None:
         feature_transforms = FEATURE_TRANSFORMS if mean is not None else ("none", "l2")
     transformed = {kind: transform_features(features, kind, mean) for kind in feature_transforms}
+    numbers = np.unique(labels, return_inverse=True)[1]
     for shot in shots:
         support, query = sample_episodes(labels, ways, shot, queries, episodes, seed)
         fingerprint = episodes_fingerprint(labels, support, query)
+        way_classes = numbers[support[:, :, 0]]
         for name, classifier in found.items():
             for kind in feature_transforms:
                 options = {**classifier.defaults, **(hyperparameters or {}).get((name, kind, shot), {})}
                 predictions = episode_predictions(transformed[kind], support, query, classifier.function, **options)
-                accuracy, half_width = mean_and_half_width(episode_accuracies(predictions))
+                accuracies = episode_accuracies(predictions)
+                accuracy, half_width = mean_and_half_width(accuracies)
                 entry = {
                     "split": split,
                     "classifier": name,
@@ -124,6 +154,7 @@ def evaluate_episodes(
                     **options,
                     "accuracy": accuracy,
                     "half_width": half_width,
+                    "classes_half_width": classes_half_width(accuracies, way_classes),
                 }
                 yield Outcome(entry, support, query, predictions)
 
@@ -137,8 +168,8 @@ def few_shot_accuracies(features: np.ndarray, labels: np.ndarray, split: str, **
 
     Returns:
         A list of dicts with keys `split, classifier, feature_transform, ways, shots, queries, episodes, seed,
-        episodes_fingerprint, accuracy, half_width`, and the classifier's hyperparameters, such as `lam` for
-        LaplacianShot; accuracies are fractions.
+        episodes_fingerprint, accuracy, half_width, classes_half_width`, and the classifier's hyperparameters, such as
+        `lam` for LaplacianShot; accuracies are fractions.
 
     Raises:
         UserError: for unknown names, or if the labels hold too few classes or images, or features are not finite.

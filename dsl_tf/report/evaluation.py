@@ -62,6 +62,7 @@ def evaluation_text(evaluation: Evaluation) -> str:
     several = len(evaluation.results) > 1
     for result in evaluation.results:
         lines = [] if evaluation.comparisons else [accuracy_table(result.accuracies)]
+        lines += [] if evaluation.comparisons else _classes_text(result.accuracies)
         lines += _details_text(result.details)
         if result.subject.data == "other data":
             lines.append(_OTHER_DATA)
@@ -70,6 +71,16 @@ def evaluation_text(evaluation: Evaluation) -> str:
     if evaluation.comparisons:
         parts.append(comparison_table(evaluation.comparisons))
     return "\n\n".join(parts)
+
+
+def _classes_text(accuracies: Sequence[dict[str, Any]]) -> list[str]:
+    """Says how much wider the intervals over classes are, if there are any."""
+    widths = [100 * entry["classes_half_width"] for entry in accuracies if entry["classes_half_width"] is not None]
+    if not widths:
+        return []
+    low, high = f"{min(widths):.2f}", f"{max(widths):.2f}"
+    span = low if low == high else f"{low} to {high}"
+    return [f"± is over other episodes of these classes. Over other classes it would be ± {span}."]
 
 
 def _details_text(details: dict[str, Any]) -> list[str]:

@@ -1,5 +1,6 @@
 """Few-shot accuracy over many episodes."""
 
+import itertools
 import json
 import math
 
@@ -10,6 +11,7 @@ from dsl_tf.errors import UserError
 from dsl_tf.evaluation import accuracy
 from dsl_tf.evaluation.accuracy import (
     class_accuracies,
+    classes_half_width,
     evaluate_episodes,
     few_shot_accuracies,
     mean_and_half_width,
@@ -17,11 +19,12 @@ from dsl_tf.evaluation.accuracy import (
 from dsl_tf.evaluation.classifiers import CLASSIFIERS, FewShotClassifier
 from dsl_tf.evaluation.episodes import episodes_fingerprint, sample_episodes
 from dsl_tf.evaluation.predictions import episode_accuracies, episode_predictions
+from dsl_tf.evaluation.student import student_quantile
 from tests.evaluation.clusters import clustered, first_way, naive_accuracies
 
 KEYS = {
     "split", "classifier", "feature_transform", "ways", "shots", "queries", "episodes", "seed",
-    "episodes_fingerprint", "accuracy", "half_width",
+    "episodes_fingerprint", "accuracy", "half_width", "classes_half_width",
 }  # fmt: skip
 
 
@@ -68,6 +71,49 @@ def test_mean_and_half_width(count):
 
 def test_equal_accuracies_have_no_half_width():
     assert mean_and_half_width(np.full(5, 0.5)) == (0.5, 0.0)
+
+
+# The interval over classes.
+
+
+@pytest.mark.parametrize("count, ways", [(3, 2), (7, 2), (8, 5)])
+def test_of_all_episodes_of_classes_with_accuracies_of_their_own_it_is_students_interval(count, ways):
+    """Without interactions, the mean over episodes is the mean of C accuracies, whose interval is known."""
+    own = np.random.default_rng(0).random(count)
+    classes = np.array(list(itertools.combinations(range(count), ways)))
+    expected = student_quantile(count - 1) * own.std(ddof=1) / math.sqrt(count)
+    assert classes_half_width(own[classes].mean(axis=1), classes) == pytest.approx(expected, rel=1e-9)
+
+
+def test_it_covers_the_accuracy_on_classes_that_were_not_drawn():
+    """Classes differ in difficulty, and pairs of them in how often they are confused."""
+    random = np.random.default_rng(1)
+    population, classes, ways, episodes = 400, 12, 3, 600
+    own = random.normal(0.7, 0.08, population)
+    pairs = random.normal(0, 0.02, (population, population))
+
+    def accuracies(drawn):
+        interactions = sum(pairs[drawn[:, i], drawn[:, j]] for i in range(ways) for j in range(ways) if i != j)
+        return own[drawn].mean(axis=1) + interactions / ways + random.normal(0, 0.05, len(drawn))
+
+    def episodes_of(chosen, count):
+        return chosen[random.random((count, len(chosen))).argsort(axis=1)[:, :ways]]
+
+    truth = accuracies(episodes_of(np.arange(population), 30_000)).mean()
+    covered, narrow = 0, 0
+    for _ in range(200):
+        drawn = episodes_of(random.permutation(population)[:classes], episodes)
+        found = accuracies(drawn)
+        mean, half_width = mean_and_half_width(found)
+        covered += abs(mean - truth) <= classes_half_width(found, drawn)
+        narrow += abs(mean - truth) <= half_width
+    assert 0.91 <= covered / 200 <= 0.99
+    assert narrow / 200 < 0.5
+
+
+def test_a_class_in_every_episode_leaves_no_interval_over_classes():
+    assert classes_half_width([0.5, 0.7], [[0, 1], [0, 2]]) is None
+    assert classes_half_width([0.5, 0.7, 0.6], [[0, 5], [0, 2], [5, 2]]) > 0
 
 
 # All of them.

@@ -8,7 +8,8 @@ import pytest
 
 from dsl_tf.errors import UserError
 from dsl_tf.evaluation.accuracy import mean_and_half_width
-from dsl_tf.evaluation.paired import comparison_matrix, paired_difference, student_quantile
+from dsl_tf.evaluation.paired import comparison_matrix, paired_difference
+from dsl_tf.evaluation.student import student_quantile
 
 
 def episodes(random, shape, mean=0.65, common=0.1, own=0.05):
