@@ -1,5 +1,9 @@
-"""Draws the figures of losses.md from the package's own functions: python docs/draw_figures.py [FOLDER]."""
+"""Draws the figures of losses.md from the package's own functions, and that of study.md from its measurements.
 
+Run: python docs/draw_figures.py [FOLDER]
+"""
+
+import csv
 import pathlib
 import sys
 
@@ -130,7 +134,46 @@ def draw_shares():
     return figure
 
 
-FIGURES = {"gradients": draw_gradients, "spectral_weights": draw_spectral_weights, "shares": draw_shares}
+def draw_mini_imagenet():
+    """The accuracies of the study on mini-ImageNet, from the table beside this file."""
+    with open(pathlib.Path(__file__).parent / "mini_imagenet.csv", encoding="utf-8", newline="") as table:
+        rows = list(csv.DictReader(table))
+    columns = {
+        ("nearest_centroid", "none"): "nearest centroid\nraw",
+        ("nearest_centroid", "cl2"): "nearest centroid\ncl2",
+        ("laplacian_shot", "cl2"): "LaplacianShot\ncl2",
+    }
+    figure = Figure(figsize=(7.6, 3.2), layout="constrained")
+    figure.suptitle("mini-ImageNet, 20 classes not seen in training, 5-way accuracy (%)", fontsize=11)
+    for axes, shots in zip(figure.subplots(1, 2), ("1", "5"), strict=True):
+        for shift, (loss, color) in zip(
+            (-0.2, 0, 0.2), (("SCE", GREY), ("SCE+NCA", RED), ("SCE⊕NCA", BLUE)), strict=True
+        ):
+            found = {
+                (row["classifier"], row["feature_transform"]): (float(row["accuracy"]), float(row["half_width"]))
+                for row in rows
+                if row["loss"] == loss and row["shots"] == shots
+            }
+            means, half_widths = zip(*(found[column] for column in columns), strict=True)
+            positions = np.arange(len(columns)) + shift
+            axes.errorbar(positions, means, half_widths, fmt="o", color=color, capsize=3, label=loss)
+            for position, mean in zip(positions, means, strict=True):
+                axes.annotate(
+                    f"{mean:.1f}", (position, mean), (0, 9), textcoords="offset points", ha="center", fontsize=8
+                )
+        axes.set(title=f"{shots} labelled image{'s' * (shots != '1')} per class", xlim=(-0.5, 2.5))
+        axes.set_xticks(range(len(columns)), list(columns.values()), fontsize=8)
+        axes.margins(y=0.15)
+    figure.axes[0].legend(frameon=False, loc="upper left")
+    return figure
+
+
+FIGURES = {
+    "gradients": draw_gradients,
+    "spectral_weights": draw_spectral_weights,
+    "shares": draw_shares,
+    "mini_imagenet": draw_mini_imagenet,
+}
 
 
 def main():

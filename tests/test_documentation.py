@@ -1,5 +1,6 @@
 """The commands, samples, links and figures of the README, the texts beside it and docs/."""
 
+import csv
 import os
 import pathlib
 import re
@@ -103,8 +104,21 @@ def test_the_figures_are_those_that_the_script_draws(tmp_path, monkeypatch):
     runpy.run_path(os.fspath(script), run_name="__main__")
     drawn = sorted(path.name for path in tmp_path.iterdir())
     assert drawn == sorted(path.name for path in (PROJECT / "docs" / "figures").iterdir())
-    text = (PROJECT / "docs" / "losses.md").read_text(encoding="utf-8")
+    text = "".join((PROJECT / "docs" / page).read_text(encoding="utf-8") for page in ("losses.md", "study.md"))
     assert all(f"(figures/{name})" in text for name in drawn)
+
+
+def test_the_accuracies_of_the_study_are_those_that_its_figure_shows():
+    text = (PROJECT / "docs" / "study.md").read_text(encoding="utf-8").replace("*", "")
+    rows = list(csv.DictReader((PROJECT / "docs" / "mini_imagenet.csv").read_text(encoding="utf-8").splitlines()))
+    names = {"nearest_centroid": "nearest centroid", "laplacian_shot": "LaplacianShot", "none": "raw"}
+    found = {}
+    for row in rows:
+        name = f"{names[row['classifier']]}, {names.get(row['feature_transform'], row['feature_transform'])}"
+        found.setdefault(name, {}).setdefault(row["loss"], {})[row["shots"]] = row["accuracy"]
+    for name, losses in found.items():
+        cells = " | ".join(f"{of['1']} / {of['5']}" for of in losses.values())
+        assert f"| {name} | {cells} |" in text
 
 
 def test_the_table_of_flags_is_up_to_date():
