@@ -3,7 +3,7 @@
 import contextlib
 import functools
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -180,6 +180,22 @@ def gather_bytes(strategy: tf.distribute.Strategy, content: bytes, length: int) 
     rows = np.zeros((replicas // len(local), length), np.int64)
     rows[local.start // len(local)] = np.frombuffer(content[:length].ljust(length, b"\0"), np.uint8)
     return [row.astype(np.uint8).tobytes().rstrip(b"\0") for row in _sum_over_workers(strategy, rows)]
+
+
+def single_gpu(strategy: tf.distribute.Strategy, weights: Sequence[Any]) -> str | None:
+    """Returns the GPU that holds all weights and can be sent whole batches ahead, or None.
+
+    Several replicas have none: each takes its rows of the process's batch within the step (`replica_rows`).
+
+    Args:
+        strategy: the `tf.distribute.Strategy`.
+        weights: a list of `keras.Variable`.
+    """
+    devices = {weight.value.device for weight in weights}
+    if strategy.num_replicas_in_sync > 1 or len(devices) != 1:
+        return None
+    device = devices.pop()
+    return device if tf.DeviceSpec.from_string(device).device_type == "GPU" else None
 
 
 def rows_of(replica: Any, replicas: int, count: Any) -> tuple[Any, Any]:

@@ -27,7 +27,8 @@ _PRODUCTS = {
 }
 
 
-def _kernels(op):
+def gpu_kernels(op):
+    """Returns the kernels of an operation that a GPU can run."""
     from tensorflow.python.framework import kernels
 
     return [
@@ -44,7 +45,7 @@ def _attribute_types(node, name):
 
 def _gpu_kernel(node):
     """Returns the kernel that a GPU would run a node with, or None."""
-    for kernel in _kernels(node.op):
+    for kernel in gpu_kernels(node.op):
         if all(
             set(_attribute_types(node, constraint.name)) <= set(constraint.allowed_values.list.type)
             for constraint in kernel.constraint

@@ -253,6 +253,16 @@ def fitted(strategy):
     return [np.array(history.history["loss"], np.float32), *model.get_weights()]
 
 
+def prefetched(logical_devices):
+    """Batches, from the last of several logical devices if there are any, in place of a GPU."""
+    device = f"CPU:{logical_devices - 1}" if logical_devices else None
+    batches = iter(training_batches(striped_split(8, 12, seed=1), 5, 3, seed=0, start_step=2, device=device))
+    found = [next(batches) for _ in range(4)]
+    devices = {tensor.device.rsplit("/", 1)[1] for batch in found for tensor in batch}
+    assert devices == {f"device:{device or 'CPU:0'}"}, devices
+    return [np.stack([part.numpy() for part in parts]) for parts in zip(*found, strict=True)]
+
+
 def check_disagreements(strategy, worker):
     """Every worker must name what differs, with both values, and paths may differ."""
     cases = {
@@ -296,6 +306,7 @@ def main(kind, virtual_devices, output):
     arrays["evaluated"] = evaluated(strategy)
     if not distribution.has_other_workers(strategy):
         arrays["fitted"] = fitted(strategy)
+        arrays["prefetched"] = prefetched(int(virtual_devices))
     agreed = [
         distribution.true_on_all_workers(strategy, flag) for flag in (True, False, distribution.is_chief(strategy))
     ]

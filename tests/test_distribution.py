@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import time
+import types
 
 import numpy as np
 import pytest
@@ -88,6 +89,26 @@ def test_no_device_takes_a_step_that_is_broken_in_one(computed, devices):
     np.testing.assert_array_equal(told, [2**14])
     moved = [bool(np.abs(after - before).max()) for before, after in itertools.pairwise(kernels)]
     assert moved == [True, False, True]
+
+
+def test_batches_are_the_same_wherever_they_are_prefetched(computed):
+    for part, dtype in ((0, np.uint8), (1, np.int64)):
+        expected, found = (computed[devices][f"prefetched/{part}"] for devices in ("one", "mirrored"))
+        assert found.dtype == dtype
+        np.testing.assert_array_equal(found, expected)
+
+
+def weight_on(*devices):
+    """As far as `single_gpu` looks at Keras variables; this machine has no GPU to make them on."""
+    return [types.SimpleNamespace(value=types.SimpleNamespace(device=device)) for device in devices]
+
+
+def test_batches_go_ahead_to_a_gpu_that_holds_all_weights():
+    gpu, cpu = (f"/job:localhost/replica:0/task:0/device:{name}:0" for name in ("GPU", "CPU"))
+    strategy = tf.distribute.get_strategy()
+    assert distribution.single_gpu(strategy, weight_on(gpu, gpu)) == gpu
+    for others in (weight_on(cpu), weight_on(gpu, cpu), tiny_backbone().trainable_weights):
+        assert distribution.single_gpu(strategy, others) is None
 
 
 def test_features_come_in_order_and_number(computed):

@@ -8,7 +8,7 @@ from dsl_tf.evaluation import CLASSIFIERS, predictions
 from dsl_tf.runs import features
 from dsl_tf.training import construction
 from dsl_tf.training.step import TrainingStep
-from tests.gpu_placement import device_to_host, float32_products, without_deterministic_kernel
+from tests.gpu_placement import device_to_host, float32_products, gpu_kernels, without_deterministic_kernel
 from tests.images import SIZE, tiny_backbone, tiny_configuration
 
 # Keras's loss scaling skips a step whose gradients are not finite, and decides so on the host: one truth value a step.
@@ -35,7 +35,7 @@ CHANGES = [
 def test_a_training_step_stays_on_the_device_and_can_be_deterministic(tmp_path, changes):
     configuration = tiny_configuration(tmp_path, **changes)
     parts = construction.build(configuration, (SIZE, SIZE, 3), 6, 2)
-    specification = [tf.TensorSpec([18, SIZE, SIZE, 3], tf.uint8), tf.TensorSpec([18], tf.int32)]
+    specification = [tf.TensorSpec([18, SIZE, SIZE, 3], tf.uint8), tf.TensorSpec([18], tf.int64)]
     traced = TrainingStep.__call__.get_concrete_function(TrainingStep(parts), *specification)
     allowed = LOSS_SCALING if configuration.precision == "mixed_float16" else set()
     assert set(device_to_host(traced)) == allowed
@@ -77,6 +77,13 @@ def test_the_registry_finds_what_would_travel():
     found = {operation for operation, _ in device_to_host(traced)}
     expected = {"SparseSoftmaxCrossEntropyWithLogits", "MatrixDiagPartV3", "Equal"}
     assert found - {"If", "StatelessIf"} == expected and len(found) == 4
+
+
+def test_batches_that_are_prefetched_stay_on_the_device():
+    """What `prefetch_to_device` and the iterator run on a GPU has kernels there, whose batches are in its memory."""
+    for name in ("GeneratorDataset", "RemoteCall", "PrefetchDataset", "AnonymousIteratorV3", "MakeIterator"):
+        assert gpu_kernels(name), name
+    assert not any(kernel.host_memory_arg for kernel in gpu_kernels("IteratorGetNext"))
 
 
 def test_a_layer_of_keras_stays_on_the_device():

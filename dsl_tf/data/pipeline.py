@@ -11,6 +11,9 @@ from dsl_tf.data.crops import crop_numbers, cut_out
 from dsl_tf.data.split import Split
 from dsl_tf.data.stored_images import StoredImages
 
+# One that is computed on next, and one that is being copied.
+_BATCHES_ON_DEVICE = 2
+
 
 def training_batches(
     split: Split,
@@ -22,6 +25,7 @@ def training_batches(
     flip: bool = True,
     color_jitter: float = 0.0,
     rows: tuple[int, int] | None = None,
+    device: str | None = None,
 ) -> tf.data.Dataset:
     """Builds an endless data set of class-balanced, augmented batches.
 
@@ -36,9 +40,11 @@ def training_batches(
         start_step: the first step, for a resumed run.
         crop, flip, color_jitter: as in `augment`.
         rows: (first, one after the last) to return only these rows of each batch; None for all.
+        device: the device to which the next batches are copied while it computes, such as `"GPU:0"`. None to leave them
+            in the host's memory. Such a data set must not be transformed further.
 
     Returns:
-        A `tf.data.Dataset` of `(images uint8 [n, height, width, 3], labels int32 [n])` with n = N·K, or of the rows.
+        A `tf.data.Dataset` of `(images uint8 [n, height, width, 3], labels int64 [n])` with n = N·K, or of the rows.
 
     Raises:
         UserError: if the split has fewer than N classes, or a class without images.
@@ -48,7 +54,8 @@ def training_batches(
     first, last = rows or (0, ways * shots)
     # On the CPU, so that the split does not occupy GPU memory. Only batches are copied there.
     with tf.device("CPU"):
-        labels = tf.constant(split.labels)
+        # GPUs keep tensors of int32 in the host's memory.
+        labels = tf.constant(split.labels, tf.int64)
         fetch, crop = _fetching(split.images, crop)
 
     def load(step: tf.Tensor, indices: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -57,7 +64,10 @@ def training_batches(
         return augment(images, seeds, crop, flip, color_jitter, numbers), tf.gather(labels, indices)
 
     drawn = batches.batches(start_step)
-    return drawn.map(load, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).prefetch(tf.data.AUTOTUNE)
+    loaded = drawn.map(load, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).prefetch(tf.data.AUTOTUNE)
+    if device is None:
+        return loaded
+    return loaded.apply(tf.data.experimental.prefetch_to_device(device, _BATCHES_ON_DEVICE))
 
 
 def _fetching(

@@ -68,6 +68,7 @@ def _batches(run: Run, step: int) -> Iterator[Any]:
         flip=run.flip,
         color_jitter=configuration.color_jitter,
         rows=distribution.worker_rows(run.strategy, run.batch_size),
+        device=distribution.single_gpu(run.strategy, run.parts.trainable_weights),
     )
     return iter(batches)
 

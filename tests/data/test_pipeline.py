@@ -60,10 +60,10 @@ def test_images_come_with_their_labels_in_the_balanced_order():
 @pytest.mark.parametrize("settings", [PLAIN, *AUGMENTED])
 def test_shapes_and_dtypes(settings):
     batches = training_batches(numbered_split(height=16, width=12), 2, 3, seed=0, **settings)
-    assert batches.element_spec == (tf.TensorSpec([6, 16, 12, 3], tf.uint8), tf.TensorSpec([6], tf.int32))
+    assert batches.element_spec == (tf.TensorSpec([6, 16, 12, 3], tf.uint8), tf.TensorSpec([6], tf.int64))
     images, labels = take(batches, 1)[0]
     assert images.shape == (6, 16, 12, 3) and images.dtype == np.uint8
-    assert labels.shape == (6,) and labels.dtype == np.int32
+    assert labels.shape == (6,) and labels.dtype == np.int64
 
 
 @pytest.mark.parametrize("settings", [PLAIN, *AUGMENTED])
