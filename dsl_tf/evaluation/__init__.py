@@ -24,6 +24,7 @@ from dsl_tf.evaluation.pt_map import pt_map
 from dsl_tf.evaluation.ridge_regression import ridge_regression
 from dsl_tf.evaluation.tim import tim
 from dsl_tf.evaluation.transforms import FEATURE_TRANSFORMS, transform_features
+from dsl_tf.evaluation.unequal_episodes import sample_unequal_episodes
 
 __all__ = [
     "CLASSIFIERS",
@@ -50,6 +51,7 @@ __all__ = [
     "pt_map",
     "ridge_regression",
     "sample_episodes",
+    "sample_unequal_episodes",
     "subspace_scores",
     "tim",
     "transform_features",

@@ -10,27 +10,31 @@ import numpy.typing as npt
 
 from dsl_tf.errors import UserError
 from dsl_tf.evaluation.classifiers import check_names, classifier_of
-from dsl_tf.evaluation.episodes import episodes_fingerprint, sample_episodes
+from dsl_tf.evaluation.episodes import episodes_fingerprint
 from dsl_tf.evaluation.hyperparameters import Hyperparameters
 from dsl_tf.evaluation.numbers import check_features
 from dsl_tf.evaluation.predictions import episode_accuracies, episode_predictions
 from dsl_tf.evaluation.student import student_quantile
 from dsl_tf.evaluation.transforms import FEATURE_TRANSFORMS, transform_features
+from dsl_tf.evaluation.unequal_episodes import drawn_episodes
 
 
-def class_accuracies(labels: npt.ArrayLike, query: npt.ArrayLike, predictions: npt.ArrayLike) -> np.ndarray:
+def class_accuracies(
+    labels: npt.ArrayLike, query: npt.ArrayLike, predictions: npt.ArrayLike, truth: npt.ArrayLike | None = None
+) -> np.ndarray:
     """Measures the accuracy on each class.
 
     Args:
         labels: integers `[n]` from 0 to C − 1.
-        query: indices into the labels `[E, N, Q]`.
-        predictions: way indices `[E, N, Q]`.
+        query: indices into the labels `[E, N, Q]`, or `[E, M]` if ways have unequal numbers of queries.
+        predictions: way indices, of the same shape.
+        truth: the right ones; if None, queries are grouped by way.
 
     Returns:
         The share of each class's queries classified as their own way, float64 `[C]`; NaN if it has none.
     """
     labels, query, predictions = np.asarray(labels), np.asarray(query), np.asarray(predictions)
-    right = predictions == np.arange(predictions.shape[1])[:, None]
+    right = predictions == (np.arange(predictions.shape[1])[:, None] if truth is None else np.asarray(truth))
     true = labels[query]
     queries = np.bincount(true.ravel(), minlength=labels.max() + 1)
     with np.errstate(invalid="ignore"):
@@ -75,14 +79,22 @@ class Outcome:
 
     Args:
         entry: the accuracy and what it is of, a dict as `few_shot_accuracies` returns them.
-        support, query: the episodes' indices `[E, N, K]`, `[E, N, Q]`.
-        predictions: way indices `[E, N, Q]`.
+        support, query: the episodes' indices `[E, N, K]` and `[E, N, Q]`, or `[E, M]` if ways have unequal numbers of
+            queries.
+        predictions: way indices, of the shape of `query`.
+        truth: the right way indices if ways have unequal numbers of queries; None if queries are grouped by way.
     """
 
     entry: dict[str, Any]
     support: np.ndarray
     query: np.ndarray
     predictions: np.ndarray
+    truth: np.ndarray | None = None
+
+    @property
+    def accuracies(self) -> np.ndarray:
+        """Each episode's share of queries classified as their own way, float64 `[E]`."""
+        return episode_accuracies(self.predictions, self.truth)
 
 
 def evaluate_episodes(
@@ -97,6 +109,7 @@ def evaluate_episodes(
     classifiers: Sequence[str] = ("nearest_centroid",),
     feature_transforms: Sequence[str] | None = None,
     mean: np.ndarray | None = None,
+    query_concentration: float | None = None,
     hyperparameters: Hyperparameters | None = None,
 ) -> Iterator[Outcome]:
     """Goes through few-shot classifiers and feature transforms, all on the same episodes.
@@ -113,6 +126,7 @@ def evaluate_episodes(
         classifiers: names in `CLASSIFIERS`, or `module:function` of the user's own as `classifier_of` describes it.
         feature_transforms: names in `FEATURE_TRANSFORMS`; if None, `"none"` and `"l2"`, and `"cl2"` if there is a mean.
         mean: the mean of the training features `[d]`, for the transform `"cl2"`.
+        query_concentration: if given, ways share ways · queries queries unequally, as `sample_unequal_episodes` draws.
         hyperparameters: by `(classifier, feature_transform, shots)`, as `choose_hyperparameters` returns them; those
             that are missing have their default values.
 
@@ -132,14 +146,14 @@ def evaluate_episodes(
     transformed = {kind: transform_features(features, kind, mean) for kind in feature_transforms}
     numbers = np.unique(labels, return_inverse=True)[1]
     for shot in shots:
-        support, query = sample_episodes(labels, ways, shot, queries, episodes, seed)
+        support, query, truth = drawn_episodes(labels, ways, shot, queries, episodes, seed, query_concentration)
         fingerprint = episodes_fingerprint(labels, support, query)
         way_classes = numbers[support[:, :, 0]]
         for name, classifier in found.items():
             for kind in feature_transforms:
                 options = {**classifier.defaults, **(hyperparameters or {}).get((name, kind, shot), {})}
                 predictions = episode_predictions(transformed[kind], support, query, classifier.function, **options)
-                accuracies = episode_accuracies(predictions)
+                accuracies = episode_accuracies(predictions, truth)
                 accuracy, half_width = mean_and_half_width(accuracies)
                 entry = {
                     "split": split,
@@ -148,6 +162,7 @@ def evaluate_episodes(
                     "ways": ways,
                     "shots": shot,
                     "queries": queries,
+                    **({} if query_concentration is None else {"query_concentration": query_concentration}),
                     "episodes": episodes,
                     "seed": seed,
                     "episodes_fingerprint": fingerprint,
@@ -156,7 +171,7 @@ def evaluate_episodes(
                     "half_width": half_width,
                     "classes_half_width": classes_half_width(accuracies, way_classes),
                 }
-                yield Outcome(entry, support, query, predictions)
+                yield Outcome(entry, support, query, predictions, truth)
 
 
 def few_shot_accuracies(features: np.ndarray, labels: np.ndarray, split: str, **options: Any) -> list[dict[str, Any]]:

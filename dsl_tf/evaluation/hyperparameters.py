@@ -6,10 +6,10 @@ import numpy as np
 
 from dsl_tf.errors import UserError
 from dsl_tf.evaluation.classifiers import classifier_of
-from dsl_tf.evaluation.episodes import sample_episodes
 from dsl_tf.evaluation.numbers import check_features
 from dsl_tf.evaluation.predictions import episode_accuracies, episode_predictions
 from dsl_tf.evaluation.transforms import transform_features
+from dsl_tf.evaluation.unequal_episodes import drawn_episodes
 
 # From (classifier, feature transform, shots) to the value of each hyperparameter.
 Hyperparameters = Mapping[tuple[str, str, int], Mapping[str, float]]
@@ -25,6 +25,7 @@ def choose_hyperparameters(
     classifiers: Sequence[str],
     feature_transforms: Sequence[str],
     mean: np.ndarray | None = None,
+    query_concentration: float | None = None,
     episodes: int = 500,
 ) -> Hyperparameters:
     """Chooses hyperparameters on validation classes, for each classifier, feature transform and number of shots.
@@ -32,7 +33,8 @@ def choose_hyperparameters(
     Args:
         features: float `[n, d]` of the validation classes.
         labels: integers `[n]`.
-        ways, shots, queries, seed, classifiers, feature_transforms, mean: as in `evaluate_episodes`.
+        ways, shots, queries, seed, classifiers, feature_transforms, mean, query_concentration: as in
+            `evaluate_episodes`.
         episodes: episodes of validation classes for each combination of values.
 
     Returns:
@@ -47,7 +49,7 @@ def choose_hyperparameters(
     chosen = {}
     for shot in shots if tuned else ():
         try:
-            support, query = sample_episodes(labels, ways, shot, queries, episodes, seed)
+            support, query, truth = drawn_episodes(labels, ways, shot, queries, episodes, seed, query_concentration)
         except UserError as error:
             raise UserError(
                 f"The hyperparameters of {', '.join(tuned)} are chosen on the val classes, which are too few or small. "
@@ -58,7 +60,7 @@ def choose_hyperparameters(
             for name, classifier in tuned.items():
                 scores = [
                     episode_accuracies(
-                        episode_predictions(transformed, support, query, classifier.function, **values)
+                        episode_predictions(transformed, support, query, classifier.function, **values), truth
                     ).mean()
                     for values in classifier.combinations
                 ]

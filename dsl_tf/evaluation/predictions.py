@@ -55,15 +55,21 @@ def _classify_on_replicas(
     return tf.cast(strategy.gather(strategy.run(classify, args=(support, query)), axis=0), tf.int32)
 
 
+def _match(support: tuple[int, ...], query: tuple[int, ...]) -> bool:
+    """Returns whether shapes of indices match: queries may be grouped by way or not."""
+    return query[:-1] == support[: len(query) - 1] and len(query) in (2, 3)
+
+
 def _checked(
     features: npt.ArrayLike, support: npt.ArrayLike, query: npt.ArrayLike, classifier: Callable[..., tf.Tensor]
 ) -> tuple[tf.Tensor, np.ndarray, np.ndarray]:
     """Returns the features in the dtype to compute in, and the indices, or raises as `episode_predictions` does."""
     features = np.asarray(features)
     support, query = np.asarray(support), np.asarray(query)
-    if features.ndim != 2 or support.ndim != 3 or query.ndim != 3 or support.shape[:2] != query.shape[:2]:
+    if features.ndim != 2 or support.ndim != 3 or not _match(support.shape, query.shape):
         raise UserError(
-            "Expected features [n, d], support [episodes, ways, shots] and query [episodes, ways, queries]. "
+            "Expected features [n, d], support [episodes, ways, shots] and query [episodes, ways, queries] or "
+            "[episodes, queries]. "
             f"Received: features {features.shape}, support {support.shape}, query {query.shape}."
         )
     for name, indices in (("support", support), ("query", query)):
@@ -97,22 +103,22 @@ def episode_predictions(
     Args:
         features: float `[n, d]`, already transformed.
         support: indices into the features `[E, N, K]`.
-        query: indices `[E, N, Q]`.
-        classifier: a function of support features `[E, N, K, d]` and query features `[E, N·Q, d]` to way indices
-            `[E, N·Q]`.
+        query: indices `[E, N, Q]`, or `[E, M]` if ways have unequal numbers of queries.
+        classifier: a function of support features `[E, N, K, d]` and query features `[E, M, d]` to way indices
+            `[E, M]`, with M = N·Q.
         **options: float arguments of the classifier, such as `lam`.
 
     Returns:
-        The way index of each query, int32 `[E, N, Q]`.
+        The way index of each query, int32, of the shape of `query`.
 
     Raises:
         UserError: if the features are no finite numbers `[n, d]`, the indices do not match each other or the features,
             or features are too small for LaplacianShot.
     """
     vectors, support, query = _checked(features, support, query, classifier)
-    episodes, ways, queries = query.shape
-    vector_bytes = vectors.shape[1] * vectors.dtype.size
-    chunk = block_size(ways * (support.shape[2] + queries), vector_bytes)
+    episodes, ways, shots = support.shape
+    flat_query = query.reshape(episodes, int(np.prod(query.shape[1:])))
+    chunk = block_size(ways * shots + flat_query.shape[1], vectors.shape[1] * vectors.dtype.size)
     strategy = tf.distribute.get_strategy()
     replicas = strategy.num_replicas_in_sync
     chunk = min(chunk, -(-episodes // replicas))
@@ -125,12 +131,12 @@ def episode_predictions(
         classifier,
         vectors,
         tf.constant(support[rows], tf.int32),
-        tf.constant(query.reshape(episodes, -1)[rows], tf.int32),
+        tf.constant(flat_query[rows], tf.int32),
         # As tensors: another value must not compile the classifier again.
         {name: tf.constant(value, tf.float32) for name, value in options.items()},
     )
     predictions = _classify(*arguments) if replicas == 1 else _classify_on_replicas(*arguments, tf.constant(chunks))
-    answers = tf.reshape(predictions, [-1, ways, queries])[:episodes].numpy()
+    answers = tf.reshape(predictions, [-1, *query.shape[1:]])[:episodes].numpy()
     if answers.size and not 0 <= answers.min() <= answers.max() < ways:
         raise UserError(
             f"A few-shot classifier must return way indices from 0 to {ways - 1}. "
@@ -139,7 +145,16 @@ def episode_predictions(
     return answers
 
 
-def episode_accuracies(predictions: npt.ArrayLike) -> np.ndarray:
-    """Returns each episode's share of queries classified as their own way, float64 `[E]`, from `[E, N, Q]`."""
+def episode_accuracies(predictions: npt.ArrayLike, truth: npt.ArrayLike | None = None) -> np.ndarray:
+    """Measures each episode's share of queries classified as their own way.
+
+    Args:
+        predictions: way indices `[E, N, Q]`, or `[E, M]` if ways have unequal numbers of queries.
+        truth: the right ones, of the same shape; if None, queries are grouped by way.
+
+    Returns:
+        float64 `[E]`.
+    """
     predictions = np.asarray(predictions)
-    return (predictions == np.arange(predictions.shape[1])[:, None]).mean(axis=(1, 2))
+    right = predictions == (np.arange(predictions.shape[1])[:, None] if truth is None else np.asarray(truth))
+    return right.reshape(len(right), -1).mean(axis=1)

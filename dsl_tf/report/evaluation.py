@@ -10,7 +10,6 @@ import numpy as np
 
 from dsl_tf.errors import UserError
 from dsl_tf.evaluation.confusion import confusion, confusion_rates, most_confused, wrong_queries
-from dsl_tf.evaluation.predictions import episode_accuracies
 from dsl_tf.files import csv_text, replacing, write_text
 from dsl_tf.report.confusion_figure import draw_confused_pairs, draw_confusion
 from dsl_tf.report.csv_files import safe_cell
@@ -167,7 +166,7 @@ def _episodes(evaluation: Evaluation) -> dict[str, np.ndarray]:
         for outcome in result.outcomes:
             entry = outcome.entry
             name = f"{number}/{entry['classifier']}/{entry['feature_transform']}/{entry['shots']}"
-            arrays[name] = episode_accuracies(outcome.predictions).astype(np.float32)
+            arrays[name] = outcome.accuracies.astype(np.float32)
     return arrays
 
 

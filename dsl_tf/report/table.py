@@ -22,10 +22,16 @@ def accuracy_table(accuracies: Sequence[dict[str, Any]]) -> str:
     for entry in accuracies:
         names = ("split", "classifier", "feature_transform", "queries", "episodes")
         cell = with_error(100 * entry["accuracy"], 100 * entry["half_width"])
-        rows.setdefault(tuple(str(entry[name]) for name in names), {})[entry["ways"], entry["shots"]] = cell
+        labels = {**entry, "queries": _queries_text(entry)}
+        rows.setdefault(tuple(str(labels[name]) for name in names), {})[entry["ways"], entry["shots"]] = cell
     header = ["split", "classifier", "transform", "queries", "episodes"]
     header += [f"{ways}-way {shots}-shot (%)" for ways, shots in columns]
     return text_table(header, [[*row, *(cells.get(column, "") for column in columns)] for row, cells in rows.items()])
+
+
+def _queries_text(entry: dict[str, Any]) -> str:
+    concentration = entry.get("query_concentration")
+    return str(entry["queries"]) if concentration is None else f"{entry['queries']} (Dirichlet {concentration:g})"
 
 
 def results_summary(results: dict[str, Any], directory: str | os.PathLike[str]) -> str:

@@ -15,7 +15,6 @@ from dsl_tf.evaluation.accuracy import Outcome, class_accuracies, few_shot_accur
 from dsl_tf.evaluation.classifiers import classifier_of
 from dsl_tf.evaluation.discriminant import subspace_features, subspace_scores
 from dsl_tf.evaluation.paired import PairedMatrix, comparison_matrix
-from dsl_tf.evaluation.predictions import episode_accuracies
 from dsl_tf.evaluation.retrieval import retrieval_metrics
 from dsl_tf.evaluation.spectrum import singular_values
 from dsl_tf.evaluation.transforms import FEATURE_TRANSFORMS
@@ -52,7 +51,7 @@ class SubjectResult:
         """Returns all measurements in a form that JSON can hold."""
         entries = []
         for outcome in self.outcomes:
-            by_class = class_accuracies(self.subject.labels, outcome.query, outcome.predictions)
+            by_class = class_accuracies(self.subject.labels, outcome.query, outcome.predictions, outcome.truth)
             named = {
                 name: float(value)
                 for name, value in zip(self.subject.class_names, by_class, strict=False)
@@ -156,6 +155,7 @@ def _evaluate_subject(configuration: EvaluationConfiguration, subject: Subject) 
         "seed": configuration.seed,
         "feature_transforms": transforms,
         "mean": subject.mean,
+        "query_concentration": configuration.query_concentration,
     }
     options: dict[str, Any] = {
         "episodes": configuration.episodes,
@@ -197,8 +197,7 @@ def _compare(results: list[SubjectResult]) -> dict[tuple[str, str, int], PairedM
             logging.warning("No comparison: the subjects' episodes differ, because their data differ.")
             return {}
         accuracies = {
-            name: np.stack([episode_accuracies(outcomes[index][key].predictions) for index in members])
-            for name, members in groups.items()
+            name: np.stack([outcomes[index][key].accuracies for index in members]) for name, members in groups.items()
         }
         if len(accuracies) > 1:
             comparisons[key] = comparison_matrix(accuracies, _seeds(results, groups))

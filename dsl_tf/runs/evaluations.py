@@ -37,12 +37,15 @@ def evaluation_name(
     def joined(name: str) -> str:
         return "-".join(map(str, values(name)))
 
-    digest = hashlib.sha256(repr([subjects, [(name, values(name)) for name in KEY], details]).encode()).hexdigest()
+    unequal = [entry["query_concentration"] for entry in entries[:1] if "query_concentration" in entry]
+    digest = hashlib.sha256(
+        repr([subjects, [(name, values(name)) for name in KEY], details, *unequal]).encode()
+    ).hexdigest()
     parts = [
         joined("split"),
         f"{joined('ways')}way",
         f"{joined('shots')}shot",
-        f"{joined('queries')}queries",
+        f"{joined('queries')}queries{''.join(f'-dirichlet{value:g}' for value in unequal)}",
         f"{joined('episodes')}episodes",
         f"seed{joined('seed')}",
         joined("classifier"),
@@ -62,7 +65,7 @@ def read_evaluations(directory: str | os.PathLike[str]) -> list[dict[str, Any]]:
 
     Returns:
         Dicts as `few_shot_accuracies` returns them, the latest per `KEY`. Evaluations of other data or of several
-        runs and unreadable files are skipped.
+        runs, those of unequal numbers of queries, which no table has, and unreadable files are skipped.
     """
     folder = pathlib.Path(directory) / EVALUATIONS
     try:
@@ -90,7 +93,7 @@ def _accuracies(path: pathlib.Path) -> list[dict[str, Any]]:
         return [
             {name: value for name, value in entry.items() if name != "class_accuracies"}
             for entry in subject["accuracies"]
-            if all(isinstance(entry.get(name), int | str) for name in KEY)
+            if all(isinstance(entry.get(name), int | str) for name in KEY) and "query_concentration" not in entry
         ]
     except (OSError, UserError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return []

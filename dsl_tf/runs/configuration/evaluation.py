@@ -58,6 +58,14 @@ class EvaluationConfiguration(Checked):
     ways: int = option(5, "Classes per episode.", "evaluation", minimum=2)
     shots: tuple = option((1, 5), "Support images per class, a list.", "evaluation", minimum=1, items=int)
     queries: int = option(15, "Query images per class.", "evaluation", minimum=1)
+    query_concentration: float | None = option(
+        None,
+        "Draw unequal numbers of query images per class, on average --queries, from a Dirichlet distribution with this "
+        "concentration, such as 2; the smaller, the more unequal. By default the numbers are equal.",
+        "evaluation",
+        minimum=1e-3,
+        maximum=1e6,
+    )
     episodes: int = option(
         10_000,
         "Number of episodes. The 95% confidence half-width shrinks with its square root.",
@@ -103,6 +111,10 @@ class EvaluationConfiguration(Checked):
                 raise UserError(
                     f"--classifiers must be among {', '.join(CLASSIFIERS)}, or module:function. Received: {name!r}."
                 )
+        if self.query_concentration is not None and self.details:
+            raise UserError(
+                "--details needs equal numbers of queries. Received: --query_concentration. Omit one of them."
+            )
         check_devices(self.distribution, self.virtual_devices)
         if self.output_dir is None:
             # A comparison does not belong to a single run.
