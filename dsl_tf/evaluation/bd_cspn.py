@@ -33,9 +33,9 @@ def bd_cspn_scores(support: tf.Tensor, labels: tf.Tensor, query: tf.Tensor) -> t
     prototypes = class_means(support, labels)
     of_support, of_query = cosines(support, prototypes), cosines(query, prototypes)
     pseudo_labels = tf.one_hot(tf.argmax(of_query, axis=2), tf.shape(labels)[1], dtype=query.dtype)
-    w = tf.concat([labels * tf.exp(_EPSILON * of_support), pseudo_labels * tf.exp(_EPSILON * of_query)], axis=1)
-    w /= tf.reduce_sum(w, axis=1, keepdims=True)
-    rectified = tf.matmul(w, tf.concat([support, query], axis=1), transpose_a=True)
+    w_support, w_query = labels * tf.exp(_EPSILON * of_support), pseudo_labels * tf.exp(_EPSILON * of_query)
+    rectified = tf.matmul(w_support, support, transpose_a=True) + tf.matmul(w_query, query, transpose_a=True)
+    # Their sums, by which a prototype would be divided, change no cosine.
     return _EPSILON * cosines(query, rectified)
 
 

@@ -13,8 +13,8 @@ from dsl_tf.evaluation.classification import best_way, classify
 
 DEFAULT_PENALTY = 1.0
 _MOST_STEPS = 50
-# Logits that move by less have settled.
-_SETTLED = 1e-6
+# Logits that move by less have settled: Newton's next step would be about the square of it.
+_SETTLED = 1e-3
 # The bias is penalised by so much less than the weights that float64 hardly sees it.
 _BIAS = 1e4
 # The most that the support's squared lengths count beside the penalty: with more, equal vectors cannot be told from
@@ -43,14 +43,14 @@ def logistic_regression_scores(
     """
     # The bias makes up for any shift; far from the origin inner products would lose digits.
     centre = tf.reduce_mean(support, axis=1, keepdims=True)
-    support, query = support - centre, query - centre
+    support -= centre
     gram = tf.cast(tf.matmul(support, support, transpose_b=True), tf.float64)
-    cross = tf.cast(tf.matmul(query, support, transpose_b=True), tf.float64)
+    cross, of_centre = (tf.cast(tf.matmul(x, support, transpose_b=True), tf.float64) for x in (query, centre))
     size = tf.reduce_mean(tf.linalg.diag_part(gram), axis=1)[:, None, None]
     penalty = tf.maximum(tf.cast(penalty, tf.float64), size / _MOST)
     kappa = _BIAS * (1 + size / penalty)
     a = _coefficients(gram / penalty + kappa, tf.cast(labels, tf.float64))
-    return tf.matmul(cross / penalty + kappa, a)
+    return tf.matmul((cross - of_centre) / penalty + kappa, a)
 
 
 def _coefficients(K: tf.Tensor, Y: tf.Tensor) -> tf.Tensor:

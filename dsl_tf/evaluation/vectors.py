@@ -11,7 +11,8 @@ def class_means(support: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
 
 def cosines(x: tf.Tensor, prototypes: tf.Tensor) -> tf.Tensor:
     """Returns the cosines of x `[E, M, d]` with prototypes `[E, N, d]`, `[E, M, N]`; 0 for a zero vector."""
-    return tf.matmul(unit_length(x), unit_length(prototypes), transpose_b=True)
+    products = tf.matmul(x, unit_length(prototypes), transpose_b=True)
+    return tf.math.divide_no_nan(products, tf.norm(x, axis=-1, keepdims=True))
 
 
 def unit_length(x: tf.Tensor) -> tf.Tensor:
