@@ -9,7 +9,14 @@ import tensorflow as tf
 from dsl_tf.losses.arguments import check_classes, check_classifier, kernel_of
 from dsl_tf.losses.projections import classifier_projection, complement_projection, spectral_projection
 from dsl_tf.losses.reduction import Term, TermLoss
-from dsl_tf.losses.registry import classification_term, deserialized, metric_term, serialized, trainable_variables
+from dsl_tf.losses.registry import (
+    classification_term,
+    deserialized,
+    metric_term,
+    serialized,
+    state_variables,
+    trainable_variables,
+)
 
 
 @keras.saving.register_keras_serializable(package="dsl_tf")
@@ -90,6 +97,11 @@ class SumLoss(TermLoss):
     def trainable_variables(self) -> list[keras.Variable]:
         """The weights that `classification` and `metric` learn themselves, such as proxies of classes."""
         return [*trainable_variables(self.classification), *trainable_variables(self.metric)]
+
+    @property
+    def state_variables(self) -> list[keras.Variable]:
+        """The variables that `classification` and `metric` keep from step to step and do not learn."""
+        return [*state_variables(self.classification), *state_variables(self.metric)]
 
     def get_config(self) -> dict[str, Any]:
         return {

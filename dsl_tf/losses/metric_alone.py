@@ -6,7 +6,7 @@ import keras
 import tensorflow as tf
 
 from dsl_tf.losses.reduction import Term, TermLoss
-from dsl_tf.losses.registry import deserialized, metric_term, serialized, trainable_variables
+from dsl_tf.losses.registry import deserialized, metric_term, serialized, state_variables, trainable_variables
 
 
 @keras.saving.register_keras_serializable(package="dsl_tf")
@@ -34,6 +34,11 @@ class MetricLoss(TermLoss):
     def trainable_variables(self) -> list[keras.Variable]:
         """The weights that `metric` itself learns."""
         return trainable_variables(self.metric)
+
+    @property
+    def state_variables(self) -> list[keras.Variable]:
+        """The variables that `metric` keeps from step to step and does not learn."""
+        return state_variables(self.metric)
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "metric": serialized(self.metric)}

@@ -125,12 +125,33 @@ def trainable_variables(loss: Any) -> list[keras.Variable]:
     if hasattr(loss, "trainable_variables"):
         return list(loss.trainable_variables)
     found = []
-    for value in keras.tree.flatten(list(vars(loss).values())) if hasattr(loss, "__dict__") else ():
+    for value in _attributes(loss):
         if isinstance(value, keras.Variable) and value.trainable:
             found.append(value)
         elif isinstance(value, keras.layers.Layer):
             found += value.trainable_variables
     return found
+
+
+def state_variables(loss: Any) -> list[keras.Variable]:
+    """Returns the variables that a loss keeps from step to step and does not learn, such as running class centres.
+
+    Args:
+        loss: as in `trainable_variables`.
+    """
+    if hasattr(loss, "state_variables"):
+        return list(loss.state_variables)
+    found = []
+    for value in _attributes(loss):
+        if isinstance(value, keras.Variable) and not value.trainable:
+            found.append(value)
+        elif isinstance(value, keras.layers.Layer):
+            found += value.non_trainable_variables
+    return found
+
+
+def _attributes(loss: Any) -> list[Any]:
+    return keras.tree.flatten(list(vars(loss).values())) if hasattr(loss, "__dict__") else []
 
 
 def serialized(loss: Any) -> Any:

@@ -6,22 +6,25 @@ from collections.abc import Iterator
 import tensorflow as tf
 
 from dsl_tf.training.construction import Parts
-from dsl_tf.training.optimizer import inner_optimizer
+from dsl_tf.training.optimizer import single_optimizers
+
+
+def _is_averaged(parts: Parts) -> bool:
+    return any(optimizer.use_ema for optimizer in single_optimizers(parts.optimizer))
 
 
 def take_averages(parts: Parts, strategy: tf.distribute.Strategy) -> None:
     """Replaces the trained weights by their moving average, if there is one."""
-    optimizer = parts.optimizer
     # Before the first step there is no average.
-    if inner_optimizer(optimizer).use_ema and int(tf.convert_to_tensor(optimizer.iterations)):
+    if _is_averaged(parts) and int(tf.convert_to_tensor(parts.optimizer.iterations)):
         with strategy.scope():
-            optimizer.finalize_variable_values(parts.trainable_weights)
+            parts.optimizer.finalize_variable_values(parts.trainable_weights)
 
 
 @contextlib.contextmanager
 def averaged(parts: Parts, strategy: tf.distribute.Strategy) -> Iterator[None]:
     """Replaces the trained weights by their moving average, if there is one, until the end of the block."""
-    if not inner_optimizer(parts.optimizer).use_ema:
+    if not _is_averaged(parts):
         yield
         return
     weights = parts.trainable_weights

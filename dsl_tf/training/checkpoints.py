@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import keras
 import numpy as np
 import tensorflow as tf
 from absl import logging
@@ -67,12 +68,16 @@ class Checkpoints:
         # A spectral sum keeps the projection of earlier weights, which cannot be computed again.
         projection = getattr(parts.loss, "projection", None)
         learned = [variable.value for variable in loss_weights(parts.loss)]
+        kept = [variable.value for variable in getattr(parts.loss, "state_variables", ())]
+        hidden = _untracked(parts.optimizer)
         self._everything = tf.train.Checkpoint(
             **weights,
             **({} if projection is None else {"projection": projection}),
             **({"loss": learned} if learned else {}),
             random=random,
             optimizer=parts.optimizer,
+            **({"loss_state": kept} if kept else {}),
+            **({"hidden": hidden} if hidden else {}),
             step=self.step,
             best_scores=self._best_scores,
             best_steps=self._best_steps,
@@ -191,6 +196,12 @@ class Checkpoints:
                 lost = steps == step
                 self._best_scores.assign(np.where(lost, -1.0, self._best_scores.numpy()))
                 self._best_steps.assign(np.where(lost, 0, self._best_steps.numpy()))
+
+
+def _untracked(optimizer: keras.optimizers.Optimizer) -> list[tf.Variable]:
+    """Returns the variables that Keras lists and tf.train.Checkpoint does not find: those of a MultiOptimizer."""
+    found = {id(item) for item in tf.train.TrackableView(optimizer).descendants()}
+    return [variable.value for variable in optimizer.variables if id(variable.value) not in found]
 
 
 def has_checkpoints(directory: pathlib.Path) -> bool:

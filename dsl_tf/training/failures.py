@@ -40,7 +40,7 @@ def check_weights(run: Run, epoch: int, step: int) -> None:
     weights = run.parts.trainable_weights
     size = tf.add_n([tf.reduce_sum(tf.abs(tf.cast(weight, tf.float32))) for weight in weights])
     if not math.isfinite(size):
-        raise _diverged(["the weights"], epoch, step, current_learning_rate(run.parts.optimizer))
+        raise _diverged(["the weights"], epoch, step, float(current_learning_rate(run.parts.optimizer)))
 
 
 @contextlib.contextmanager
@@ -53,7 +53,7 @@ def as_user_errors(run: Run, epoch: int, step: int) -> Iterator[None]:
         if "ecomposition" not in str(error):
             raise
         check_finite(run, epoch, step)
-        rate = current_learning_rate(run.parts.optimizer)
+        rate = float(current_learning_rate(run.parts.optimizer))
         raise _diverged(["the classifier's kernel"], epoch, step + 1, rate) from None
     except tf.errors.ResourceExhaustedError:
         raise _too_large(run) from None

@@ -11,7 +11,8 @@ import tensorflow as tf
 from dsl_tf.errors import UserError
 from dsl_tf.losses.reduction import TermLoss
 from dsl_tf.runs.configuration import TrainingConfiguration
-from dsl_tf.training.optimizer import inner_optimizer
+from dsl_tf.training.clipping import clips
+from dsl_tf.training.optimizer import single_optimizers
 
 LossFunction = Callable[[keras.layers.Layer | None], TermLoss]
 
@@ -58,7 +59,8 @@ class Given:
         """
         if self.optimizer is not None:
             _check_defaults("optimizer", configuration, ("optimizer", "schedule", "clip_norm", "ema_momentum"))
-            _check_averages(inner_optimizer(self.optimizer), replicas)
+            if replicas > 1:
+                _check_for_several_devices(single_optimizers(self.optimizer))
         if self.loss is not None:
             _check_defaults("loss", configuration, ("label_smoothing",))
 
@@ -80,13 +82,24 @@ def _check_defaults(argument: str, configuration: TrainingConfiguration, names: 
             )
 
 
-def _check_averages(optimizer: keras.optimizers.Optimizer, replicas: int) -> None:
-    if replicas > 1 and optimizer.use_ema and optimizer.ema_overwrite_frequency:
-        raise UserError(
-            "`optimizer` on several devices must have no ema_overwrite_frequency, which Keras cannot apply there. "
-            f"Received: {optimizer.ema_overwrite_frequency}. Omit it: the averaged weights are validated and exported "
-            "in any case."
-        )
+def _check_for_several_devices(optimizers: list[keras.optimizers.Optimizer]) -> None:
+    for optimizer in optimizers:
+        if optimizer.use_ema and optimizer.ema_overwrite_frequency:
+            raise UserError(
+                "`optimizer` on several devices must have no ema_overwrite_frequency, which Keras cannot apply there. "
+                f"Received: {optimizer.ema_overwrite_frequency}. Omit it: the averaged weights are validated and "
+                "exported in any case."
+            )
+        if optimizer.gradient_accumulation_steps:
+            raise UserError(
+                "`optimizer` on several devices must have no gradient_accumulation_steps, which Keras cannot apply "
+                f"there. Received: {optimizer.gradient_accumulation_steps}. Omit it, or use one device."
+            )
+        if len(optimizers) > 1 and clips(optimizer):
+            raise UserError(
+                "`optimizer` on several devices must clip all gradients or none. Received: a MultiOptimizer whose "
+                f"{type(optimizer).__name__} clips. Omit that, or use one device."
+            )
 
 
 def _description(thing: Any) -> dict[str, Any]:

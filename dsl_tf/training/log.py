@@ -82,7 +82,7 @@ class TrainingLog:
         if step > self._epoch_first_step:
             images = (step - self._epoch_first_step) * self._run.batch_size
             means["images_per_second"] = round(images / (time.monotonic() - self._epoch_started), 1)
-        means["learning_rate"] = current_learning_rate(self._run.parts.optimizer)
+        means["learning_rate"] = float(current_learning_rate(self._run.parts.optimizer))
         return means
 
     def write(self, step: int, values: Mapping[str, float]) -> None:

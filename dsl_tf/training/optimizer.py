@@ -117,11 +117,13 @@ def _warmup(step: tf.Tensor, steps: int) -> tf.Tensor:
     return tf.minimum((step + 1) / max(steps, 1), 1.0)
 
 
-def current_learning_rate(optimizer: keras.optimizers.Optimizer) -> float:
-    """Returns an optimizer's present learning rate, whether it is a schedule's or a variable on several devices."""
-    return float(tf.convert_to_tensor(optimizer.learning_rate))
+def current_learning_rate(optimizer: keras.optimizers.Optimizer) -> tf.Tensor:
+    """Returns the present learning rate of an optimizer, float32; the largest one of a MultiOptimizer."""
+    rates = [tf.cast(tf.convert_to_tensor(one.learning_rate), tf.float32) for one in single_optimizers(optimizer)]
+    return rates[0] if len(rates) == 1 else tf.reduce_max(rates)
 
 
-def inner_optimizer(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimizer:
-    """Returns the optimizer within loss scaling, or the optimizer itself."""
-    return getattr(optimizer, "inner_optimizer", optimizer)
+def single_optimizers(optimizer: keras.optimizers.Optimizer) -> list[keras.optimizers.Optimizer]:
+    """Returns the optimizer within loss scaling, or the optimizer itself; all those of a MultiOptimizer."""
+    inner = getattr(optimizer, "inner_optimizer", optimizer)
+    return list(getattr(inner, "optimizers", [inner]))

@@ -13,7 +13,7 @@ from dsl_tf.losses import MetricLoss, SumLoss
 from dsl_tf.losses.replicas import sum_over_replicas
 from dsl_tf.training.clipping import clipped_shares, clips
 from dsl_tf.training.construction import Parts
-from dsl_tf.training.optimizer import inner_optimizer
+from dsl_tf.training.optimizer import current_learning_rate, single_optimizers
 
 # The scale starts at 2^15. Only 29 overflowing steps in a row get below this; a healthy run has one in 2,000.
 _SMALLEST_LOSS_SCALE = 2.0**-13
@@ -157,8 +157,9 @@ class TrainingStep:
         else:
             finite.append(_all_finite(gradients) if finite_everywhere is None else finite_everywhere)
         whole = tf.reduce_all(finite)
-        rate = tf.cast(optimizer.learning_rate, tf.float32)
-        broken = tf.concat([[self.steps + 1, rate], 1 - tf.cast(tf.stack(finite), tf.float32)], 0)
+        broken = tf.concat(
+            [[self.steps + 1, current_learning_rate(optimizer)], 1 - tf.cast(tf.stack(finite), tf.float32)], 0
+        )
         self._broken.assign(tf.where(whole | (self._broken[0] > 0), self._broken, broken))
         if not scaled:
             # Not `tf.cond`, which would make a GPU wait, and which `tf.distribute` does not allow around an
@@ -172,10 +173,11 @@ class TrainingStep:
     def _clipped(self, gradients: Sequence[tf.Tensor | None]) -> Sequence[tf.Tensor | None]:
         """Returns a replica's share of the clipped sum of all gradients, if the optimizer clips."""
         optimizer = self._parts.optimizer
-        inner = inner_optimizer(optimizer)
-        if not clips(inner):
+        # `Given.check` refuses several that clip.
+        single = single_optimizers(optimizer)[0]
+        if not clips(single):
             return gradients
-        return clipped_shares(gradients, inner, optimizer.scale_loss(tf.ones([])))
+        return clipped_shares(gradients, single, optimizer.scale_loss(tf.ones([])))
 
     def broken(self) -> BrokenStep | None:
         """Returns the first `BrokenStep`, or None."""

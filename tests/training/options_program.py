@@ -11,6 +11,7 @@ import sys
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from dsl_tf.losses import DirectSumLoss
 from dsl_tf.training import train
@@ -31,6 +32,19 @@ KINDS = {
     "started and frozen": {"init_from": "start.keras", "freeze_until": "first_normalization", "weight_decay": 0.01},
     "own": {},
 }
+
+
+class MovingProxyLoss(ProxyLoss):
+    """`ProxyLoss`, minus a tenth of its own moving mean, which it keeps from step to step."""
+
+    def __init__(self):
+        super().__init__(dimensions=12)
+        self.mean = keras.Variable(0.0, trainable=False, name="mean")
+
+    def call(self, y_true, y_pred):
+        values = super().call(y_true, y_pred)
+        self.mean.assign(0.5 * self.mean + 0.5 * tf.reduce_mean(values))
+        return values - 0.1 * tf.convert_to_tensor(self.mean)
 
 
 class Stop(keras.callbacks.Callback):
@@ -63,12 +77,16 @@ def arguments(kind, made):
     """The arguments of `train` that are Python objects, new ones for each call."""
 
     def loss(classifier):
-        made.append(DirectSumLoss(classifier, metric=ProxyLoss(dimensions=12)))
+        made.append(DirectSumLoss(classifier, metric=MovingProxyLoss()))
         return made[-1]
 
     if kind != "own":
         return {}
-    optimizer = keras.optimizers.Adafactor(keras.optimizers.schedules.ExponentialDecay(0.01, 4, 0.5), use_ema=True)
+    optimizers = keras.optimizers
+    optimizer = optimizers.Adafactor(optimizers.schedules.ExponentialDecay(0.01, 4, 0.5), use_ema=True)
+    # Not in the earliest versions of Keras that the package takes.
+    if hasattr(optimizers, "MultiOptimizer"):
+        optimizer = optimizers.MultiOptimizer(optimizers.OptimizerMap(optimizer, {"first/.*": optimizers.Adam()}))
     return {"loss": loss, "optimizer": optimizer}
 
 
@@ -81,7 +99,7 @@ def ending(directory, made):
     weights = keras.models.load_model(directory / "backbone.keras").get_weights()
     with np.load(directory / "training_statistics.npz") as statistics:
         weights += [statistics[name] for name in ("feature_mean", "kernel", "bias")]
-    weights += [made[-1].metric.proxies.numpy()] if made else []
+    weights += [made[-1].metric.proxies.numpy(), made[-1].metric.mean.numpy()] if made else []
     return {
         "lines": lines,
         "accuracies": results["accuracies"],
