@@ -141,7 +141,7 @@ def has_other_workers(strategy: tf.distribute.Strategy) -> bool:
     return len(local_replicas(strategy)) < strategy.num_replicas_in_sync
 
 
-@tf.function
+@tf.function(autograph=False)
 def _sum_over_replicas(strategy: tf.distribute.Strategy, number: tf.Tensor) -> tf.Tensor:
     return strategy.reduce("SUM", strategy.run(tf.identity, args=(number,)), axis=None)
 

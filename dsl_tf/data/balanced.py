@@ -178,4 +178,6 @@ class BalancedBatches:
         """Returns an endless `tf.data.Dataset` of `(step int64, indices int32 [ways · shots])` from `start_step` on."""
         # Several steps at once, because the overhead of an operation exceeds the cost of hundreds of numbers.
         steps = tf.data.Dataset.range(start_step, tf.int64.max).batch(_STEPS_AT_ONCE)
-        return steps.map(lambda steps: (steps, self.indices(steps))).unbatch()
+        # Without AutoGraph, which would translate every function that is called, at each start.
+        draw = tf.autograph.experimental.do_not_convert(lambda steps: (steps, self.indices(steps)))
+        return steps.map(draw).unbatch()

@@ -58,6 +58,7 @@ def training_batches(
         labels = tf.constant(split.labels, tf.int64)
         fetch, crop = _fetching(split.images, crop)
 
+    @tf.autograph.experimental.do_not_convert
     def load(step: tf.Tensor, indices: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         indices, seeds, numbers = indices[first:last], tf.stack([seed, step]), (first, last, ways * shots)
         images = tf.ensure_shape(fetch(indices, seeds, numbers), [last - first, *split.images.shape[1:]])

@@ -96,13 +96,18 @@ def _resolved(argument: str, loss: Any, table: Mapping[str, RegisteredLoss]) -> 
     if isinstance(loss, keras.losses.Loss) and not isinstance(loss, TermLoss):
         # The values before reduction; Keras's losses compute in their own dtype.
         dtype = "float64" if loss.dtype == "float64" else "float32"
-        return lambda y, predictions: loss.call(y, tf.cast(predictions, dtype)), False
+        return lambda y, predictions: _converted(loss.call)(y, tf.cast(predictions, dtype)), False
     if callable(loss) and not isinstance(loss, type | TermLoss):
-        return lambda y, predictions: loss(y, tf.cast(predictions, tf.float32)), False
+        return lambda y, predictions: _converted(loss)(y, tf.cast(predictions, tf.float32)), False
     raise ValueError(
         f"`{argument}` must be one of {sorted(table)}, a keras.losses.Loss of one term, or a function of labels and "
         f"{'logits' if argument == 'classification' else 'features'}. Received: {loss!r}"
     )
+
+
+def _converted(function: Function) -> Function:
+    """Lets a function that is not ours branch on tensors in a graph: steps are traced without AutoGraph."""
+    return function if tf.executing_eagerly() else tf.function(function)
 
 
 def _term(result: Any) -> Term:

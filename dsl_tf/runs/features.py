@@ -10,12 +10,12 @@ from dsl_tf.data.stored_images import StoredImages
 from dsl_tf.progress import progress_bar
 
 
-@tf.function
+@tf.function(autograph=False)
 def _forward(backbone: keras.Model, images: tf.Tensor) -> tf.Tensor:
     return tf.cast(backbone(normalize(images), training=False), tf.float32)
 
 
-@tf.function
+@tf.function(autograph=False)
 def _forward_on_replicas(backbone: keras.Model, images: tf.Tensor, count: tf.Tensor) -> tf.Tensor:
     strategy = tf.distribute.get_strategy()
 

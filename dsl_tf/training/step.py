@@ -84,7 +84,8 @@ class TrainingStep:
             # finite.
             self._broken = tf.Variable(tf.zeros(2 + len(self._checked)), trainable=False)
 
-    @tf.function
+    # Without AutoGraph, which would translate every function that a step calls, for some seconds of each start.
+    @tf.function(autograph=False)
     def __call__(self, images: Any, labels: Any, batch_size: Any = None, flag: Any = 0) -> tf.Tensor:
         """Trains on a batch.
 

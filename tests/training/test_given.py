@@ -1,5 +1,6 @@
 """A loss, an optimizer and callbacks of the caller's own, trained for real."""
 
+import functools
 import json
 import subprocess
 import sys
@@ -77,6 +78,23 @@ def proxy_direct_sum(made):
         return made[-1]
 
     return loss
+
+
+def test_a_function_of_ones_own_may_branch_on_tensors(tmp_path):
+    """Python's `if` becomes an operation of the graph, as in a `tf.function`."""
+
+    def branching(y, x):
+        return tf.reduce_sum(x**2, axis=1) if tf.reduce_sum(x) < np.inf else tf.zeros_like(x[:, 0])
+
+    def plain(y, x):
+        return tf.reduce_sum(x**2, axis=1)
+
+    for name, function in (("branching", branching), ("plain", plain)):
+        configuration = tiny_configuration(tmp_path / name, epochs=1)
+        loss = functools.partial(DirectSumLoss, metric=function)
+        train(configuration, striped_splits(), tiny_backbone(), loss=loss)
+    ours, theirs = (metrics(tmp_path / name)[0]["metric_loss"] for name in ("branching", "plain"))
+    assert ours == pytest.approx(theirs, rel=1e-4) and ours > 0
 
 
 def test_a_loss_with_weights_of_its_own_trains_and_goes_on_with_any_optimizer(tmp_path):
