@@ -16,7 +16,7 @@ import random
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -43,7 +43,23 @@ def make_splits() -> dict[str, Any]:
     return {name: split(seed) for seed, name in enumerate(("train", "val", "test"))}
 
 
-def train_run(directory: pathlib.Path, options: Mapping[str, Any]) -> None:
+def one_convolution(width: int) -> Any:
+    """Returns a network that TensorFlow traces in a moment."""
+    import keras
+
+    keras.utils.set_random_seed(0)
+    return keras.Sequential(
+        [
+            keras.Input((SIDE, SIDE, 3)),
+            keras.layers.Conv2D(width, 5, strides=2),
+            keras.layers.BatchNormalization(),
+            keras.layers.ReLU(),
+            keras.layers.GlobalAveragePooling2D(),
+        ]
+    )
+
+
+def train_run(directory: pathlib.Path, filters: Sequence[int], options: Mapping[str, Any]) -> None:
     """Trains without output. Runs in a separate process."""
     from dsl_tf.runs.configuration import TrainingConfiguration
     from dsl_tf.training import train
@@ -58,10 +74,12 @@ def train_run(directory: pathlib.Path, options: Mapping[str, Any]) -> None:
         log_every=5,
         deterministic=True,
         output_dir=str(directory),
+        **({"filters": tuple(filters)} if len(filters) > 1 else {}),
         **options,
     )
+    backbone = one_convolution(*filters) if len(filters) == 1 else None
     with open(directory.with_suffix(".log"), "a") as log, contextlib.redirect_stdout(log):
-        train(configuration, make_splits())
+        train(configuration, make_splits(), backbone)
 
 
 def outcome(directory: pathlib.Path) -> tuple[list, list, dict[str, Any]]:
@@ -83,8 +101,8 @@ def outcome(directory: pathlib.Path) -> tuple[list, list, dict[str, Any]]:
     )
 
 
-def start(context: Any, directory: pathlib.Path, options: Mapping[str, Any]) -> Any:
-    process = context.Process(target=train_run, args=(directory, options))
+def start(context: Any, directory: pathlib.Path, *arguments: Any) -> Any:
+    process = context.Process(target=train_run, args=(directory, *arguments))
     process.start()
     return process
 
@@ -92,7 +110,7 @@ def start(context: Any, directory: pathlib.Path, options: Mapping[str, Any]) -> 
 def killed_run(
     context: Any,
     directory: pathlib.Path,
-    options: Mapping[str, Any],
+    arguments: tuple[Any, ...],
     kills: int,
     duration: float,
     instants: random.Random,
@@ -100,7 +118,7 @@ def killed_run(
     """Kills a run at random times, then lets it end. Returns the number of kills, and of kills during a write."""
     met = writes = 0
     for kill in range(kills):
-        process = start(context, directory, options)
+        process = start(context, directory, *arguments)
         # A resumed run takes less time than the full one, in which most random times would be too late.
         process.join(instants.uniform(0, duration if kill == 0 else 0.7 * duration))
         if process.exitcode is None:
@@ -110,7 +128,7 @@ def killed_run(
             sys.exit(f"{directory} failed with exit code {process.exitcode}")
         process.join()
         writes += any(directory.rglob(".partial.*"))
-    process = start(context, directory, options)
+    process = start(context, directory, *arguments)
     process.join()
     if process.exitcode:
         sys.exit(f"{directory} failed with exit code {process.exitcode}")
@@ -123,12 +141,12 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=3, help="kills per run")
     parser.add_argument("--seed", type=int, default=0, help="seed of the random times")
     parser.add_argument("--epochs", type=int, default=6)
-    parser.add_argument("--filters", default="8,16,32,64")
+    parser.add_argument("--filters", default="8,16,32,64", help="of ResNet-12, or of a single convolution")
     parser.add_argument("--classification_loss", default="sce")
     parser.add_argument("--metric_loss", default="nca")
     arguments = parser.parse_args()
     options = {name: getattr(arguments, name) for name in ("epochs", "classification_loss", "metric_loss")}
-    options["filters"] = tuple(int(width) for width in arguments.filters.split(","))
+    training = [int(width) for width in arguments.filters.split(",")], options
     # Processes start with TensorFlow already imported, so that kills fall into the run.
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["dsl_tf.training"])
@@ -140,7 +158,7 @@ def main() -> None:
         warm_up.start()
         warm_up.join()
         started = time.monotonic()
-        process = start(context, folder / "unbroken", options)
+        process = start(context, folder / "unbroken", *training)
         process.join()
         if process.exitcode:
             sys.exit(f"The uninterrupted run failed with exit code {process.exitcode}")
@@ -150,7 +168,7 @@ def main() -> None:
         identical = met = writes = 0
         for number in range(arguments.runs):
             directory = folder / f"killed{number}"
-            of_run = killed_run(context, directory, options, arguments.kills, duration, instants)
+            of_run = killed_run(context, directory, training, arguments.kills, duration, instants)
             met, writes = met + of_run[0], writes + of_run[1]
             equal = outcome(directory) == expected
             identical += equal

@@ -1,0 +1,1 @@
+import dsl_tf.quiet_tensorflow  # noqa: F401

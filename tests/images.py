@@ -84,13 +84,13 @@ def tiny_configuration(output_dir, **changes):
     )
 
 
-def tiny_backbone():
+def tiny_backbone(width=16):
     """A network that is built in a moment, for tests of all but the network."""
     keras.utils.set_random_seed(0)
     return keras.Sequential(
         [
             keras.Input((SIZE, SIZE, 3)),
-            keras.layers.Conv2D(16, 5, strides=2),
+            keras.layers.Conv2D(width, 5, strides=2),
             keras.layers.BatchNormalization(),
             keras.layers.ReLU(),
             keras.layers.GlobalAveragePooling2D(),

@@ -36,9 +36,7 @@ def farthest_partner(y, x):
 
 LOSSES = {
     "nca": lambda classifier: losses.NCALoss(),
-    "proto": lambda classifier: losses.PrototypicalLoss(),
     "sum": lambda classifier: losses.SumLoss(classifier, classification="bce", metric="proto"),
-    "direct_sum": lambda classifier: losses.DirectSumLoss(classifier, gradient_to_kernel=True),
     "spectral_sum": lambda classifier: losses.SpectralSumLoss(classifier, metric="proto", gradient_to_kernel=True),
     "user's values": lambda classifier: losses.DirectSumLoss(classifier, metric=farthest_partner),
     "user's scalars": lambda classifier: losses.SumLoss(
@@ -73,7 +71,8 @@ def on_replicas(strategy, function, *arrays):
     """Calls a function with each replica's rows; returns its first results joined, its second ones summed."""
     first, last = distribution.worker_rows(strategy, len(LABELS))
 
-    @tf.function
+    # Without AutoGraph, as training steps are traced.
+    @tf.function(autograph=False)
     def run():
         def replica(*arrays):
             rows, shares = function(*distribution.replica_rows(strategy, arrays, len(LABELS)))

@@ -18,6 +18,7 @@ import pytest
 from dsl_tf import commands, quiet_tensorflow
 from dsl_tf.commands.actions import COMMANDS
 from dsl_tf.commands.overview import SUMMARIES
+from tests import programs
 from tests.images import write_striped_folders
 
 PROJECT = pathlib.Path(__file__).parent.parent
@@ -128,16 +129,8 @@ def test_evaluation_prints_its_numbers_and_writes_beside_those_of_the_training(f
 
 def test_evaluation_repeats_the_accuracies_of_the_training(finished_run, tmp_path):
     output_dir, _ = finished_run
-    process = run_process(
-        "run_eval.py",
-        f"--run_dir={output_dir}",
-        "--ways=3",
-        "--shots=1,2",
-        "--queries=5",
-        "--episodes=50",
-        "--json",
-        f"--output_dir={tmp_path}",
-    )
+    arguments = [f"--run_dir={output_dir}", "--ways=3", "--shots=1,2", "--queries=5", "--episodes=50", "--json"]
+    process = programs.run(["run_eval.py", *arguments, f"--output_dir={tmp_path}"])
     assert process.returncode == 0 and process.stderr.startswith("\nWrote ") and process.stderr.count("\n") == 2
     key = ["split", "feature_transform", "shots", "ways", "episodes"]
     found = json.loads(process.stdout)["subjects"][0]
@@ -237,53 +230,51 @@ def test_another_runs_directory_is_refused_untouched(finished_run, error_of):
 
 @contextlib.contextmanager
 def started(arguments, log):
-    """A training process that has logged three epochs; killed in the end where it still runs."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "dsl_tf", "train", *arguments],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        cwd=PROJECT,
-        text=True,
-    )
+    """A training program that has logged three epochs; killed in the end if it still runs."""
+    program = programs.start(arguments)
     try:
         deadline = time.monotonic() + 120
         while time.monotonic() < deadline and (not log.exists() or len(log.read_text().splitlines()) < 3):
-            assert process.poll() is None
+            assert program.poll() is None
             time.sleep(0.02)
-        yield process
+        yield program
     finally:
-        process.kill()
-        process.communicate()
+        program.kill()
+        program.wait()
+
+
+def long_run(data_dir, folder):
+    """A training that does not end before it is interrupted, and the path of its log."""
+    flags = ["--dataset=folder", f"--data_dir={data_dir}", f"--output_dir={folder}", "--image_size=16", *TINY]
+    return ["-m", "tests.small_network", *flags, "--epochs=40", "--validate_every=40"], folder / "metrics.jsonl"
 
 
 @pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGTERM])
-def test_a_killed_run_goes_on_with_the_same_command(data_dir, tmp_path, capfd, sent):
-    arguments = ["--dataset=folder", f"--data_dir={data_dir}", f"--output_dir={tmp_path}/run", "--image_size=16", *TINY]
-    arguments += ["--epochs=60", "--validate_every=60"]
-    log = tmp_path / "run" / "metrics.jsonl"
-    with started(arguments, log) as process:
-        os.kill(process.pid, sent)
+def test_a_killed_run_goes_on_with_the_same_command(data_dir, tmp_path, sent):
+    arguments, log = long_run(data_dir, tmp_path / "run")
+    with started(arguments, log) as program:
+        program.send_signal(sent)
+        _, errors = program.communicate()
         if sent == signal.SIGTERM:
             # What schedulers and shells see of a process that SIGTERM ends.
-            assert process.wait(60) == 143
-            lines = process.stderr.read().strip().splitlines()
+            assert program.returncode == 143
+            lines = errors.strip().splitlines()
             assert "Ended by SIGTERM. Run the same command again" in lines[-1] and "Traceback" not in str(lines)
-    assert commands.main(["train", *arguments]) == 0
-    assert "Resuming from step" in capfd.readouterr().out
+    again = programs.run(arguments)
+    assert again.returncode == 0, again.stderr
+    assert "Resuming from step" in again.stdout
     lines = [json.loads(line) for line in log.read_text().splitlines()]
-    assert [line["epoch"] for line in lines] == list(range(1, 61))
+    assert [line["epoch"] for line in lines] == list(range(1, 41))
     assert np.isfinite([line["loss"] for line in lines]).all()
 
 
 def test_a_run_that_is_under_way_is_left_alone(data_dir, tmp_path, error_of):
-    arguments = ["--dataset=folder", f"--data_dir={data_dir}", f"--output_dir={tmp_path}/run", "--image_size=16", *TINY]
-    arguments += ["--epochs=60", "--validate_every=60"]
-    log = tmp_path / "run" / "metrics.jsonl"
-    with started(arguments, log) as process:
-        line = error_of("train", *arguments)
-        assert f"Process {process.pid} on" in line and "in which no other process trains" in line
-        assert process.wait(120) == 0
-    assert [json.loads(line)["epoch"] for line in log.read_text().splitlines()] == list(range(1, 61))
+    arguments, log = long_run(data_dir, tmp_path / "run")
+    with started(arguments, log) as program:
+        line = error_of("train", *arguments[2:])
+        assert f"Process {program.pid} on" in line and "in which no other process trains" in line
+        assert program.wait() == 0
+    assert [json.loads(line)["epoch"] for line in log.read_text().splitlines()] == list(range(1, 41))
     assert (tmp_path / "run" / "results.json").exists()
 
 

@@ -15,12 +15,16 @@ import tensorflow as tf
 from dsl_tf import distribution
 from dsl_tf.errors import UserError
 from dsl_tf.runs import extract_features
+from dsl_tf.runs.configuration import EvaluationConfiguration
+from dsl_tf.runs.evaluate import evaluate
 from tests.images import striped_split, tiny_backbone, tiny_configuration
-from tests.workers import end, start, start_workers
+from tests.programs import start
+from tests.workers import end, start_workers
 
 PROGRAM = ("-m", "tests.replicas_program")
 TRAIN = (
-    "run_train.py",
+    "-m",
+    "tests.small_network",
     "--dataset=folder",
     "--image_size=16",
     "--filters=4,4,8,16",
@@ -37,7 +41,7 @@ TRAIN = (
     "--validation_episodes=20",
 )
 
-EPISODES = ("--ways=3", "--shots=1", "--queries=5", "--episodes=51", "--json")
+EPISODES = ("--ways=3", "--shots=1", "--queries=5", "--episodes=51")
 
 
 @pytest.fixture(scope="module")
@@ -185,17 +189,13 @@ def test_two_devices_go_on_where_one_was_killed_and_evaluate_as_one_does(data_di
     assert code == 0 and "Resuming from step" in output, output
     assert_same_run(tmp_path, one_device())
     assert list(json.loads((tmp_path / "results.json").read_text())["devices"].values()) == [2]
-    evaluate = ["run_eval.py", f"--run_dir={tmp_path}", *EPISODES]
-    commands = [
-        [*evaluate, *options, f"--output_dir={tmp_path / str(number)}"]
-        for number, options in enumerate((devices, ["--distribution=none"]))
-    ]
-    (code, output), (other_code, other_output) = end([start(command) for command in commands])
-    assert code == 0 and other_code == 0, output + other_output
-    ours, theirs = (json.loads(next((tmp_path / name).glob("*/evaluation.json")).read_text()) for name in ("0", "1"))
-    assert [entry["accuracy"] for entry in ours["subjects"][0]["accuracies"]] == pytest.approx(
-        [entry["accuracy"] for entry in theirs["subjects"][0]["accuracies"]], abs=1e-9
-    )
+    ((code, output),) = end([start(["run_eval.py", f"--run_dir={tmp_path}", *EPISODES, *devices])])
+    assert code == 0, output
+    (path,) = tmp_path.glob("evaluations/*/evaluation.json")
+    ours = json.loads(path.read_text())["subjects"][0]["accuracies"]
+    options = {"run_dir": (str(tmp_path),), "ways": 3, "shots": (1,), "queries": 5, "episodes": 51}
+    theirs = evaluate(EvaluationConfiguration(**options)).results[0].accuracies
+    assert [entry["accuracy"] for entry in ours] == pytest.approx([entry["accuracy"] for entry in theirs], abs=1e-9)
 
 
 def test_two_deterministic_runs_on_two_devices_end_with_the_same_bits(data_dir, tmp_path):

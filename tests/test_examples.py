@@ -9,9 +9,16 @@ from PIL import Image, ImageOps
 
 from dsl_tf import models
 from dsl_tf.runs.export import export_saved_model
+from tests import programs
 from tests.images import write_striped_folders
 
 EXAMPLES = pathlib.Path(__file__).parent.parent / "examples"
+
+
+def run_example(name, *arguments, cwd=EXAMPLES):
+    program = programs.run([EXAMPLES / name, *arguments], cwd)
+    assert program.returncode == 0, program.stderr
+    return program.stdout
 
 
 def test_features_of_a_folder_are_written_as_training_reads_it(tmp_path):
@@ -53,27 +60,17 @@ def test_features_of_a_folder_are_written_as_training_reads_it(tmp_path):
 
 
 def test_help_of_feature_extraction():
-    script = [sys.executable, EXAMPLES / "extract_features.py", "--help"]
-    shown = subprocess.run(script, check=True, capture_output=True, text=True)
-    assert "usage: extract_features.py" in shown.stdout and "its saved_model folder" in shown.stdout
+    shown = run_example("extract_features.py", "--help")
+    assert "usage: extract_features.py" in shown and "its saved_model folder" in shown
 
 
 def test_custom_loop_learns_to_tell_unseen_classes_apart():
-    script = subprocess.run([sys.executable, EXAMPLES / "custom_loop.py"], check=True, capture_output=True, text=True)
-    before, after = (
-        float(re.search(rf"^{word}: ([\d.]+) ±", script.stdout, re.MULTILINE)[1]) for word in ("Before", "After")
-    )
+    shown = run_example("custom_loop.py")
+    before, after = (float(re.search(rf"^{word}: ([\d.]+) ±", shown, re.MULTILINE)[1]) for word in ("Before", "After"))
     assert 20 < before < 60 and before + 25 < after < 100
-    losses = [float(value) for value in re.findall(r"^Step \d+: loss ([\d.]+)$", script.stdout, re.MULTILINE)]
+    losses = [float(value) for value in re.findall(r"^Step \d+: loss ([\d.]+)$", shown, re.MULTILINE)]
     assert len(losses) == 10
     assert losses == sorted(losses, reverse=True) and losses[-1] < 0.3 * losses[0]
-
-
-def run_example(name, *arguments, cwd):
-    process = subprocess.run(
-        [sys.executable, EXAMPLES / name, *arguments], cwd=cwd, capture_output=True, text=True, check=True
-    )
-    return process.stdout
 
 
 def test_fit_with_the_direct_sum(tmp_path):

@@ -1,13 +1,9 @@
 """Processes that compute together on this machine, and one with several devices."""
 
 import json
-import os
-import pathlib
 import socket
-import subprocess
-import sys
 
-PROJECT = pathlib.Path(__file__).parents[1]
+from tests.programs import start
 
 
 def free_ports(count):
@@ -18,18 +14,6 @@ def free_ports(count):
     for opened in sockets:
         opened.close()
     return ports
-
-
-def start(arguments, **environment):
-    """Starts Python with arguments; both streams are one."""
-    return subprocess.Popen(
-        [sys.executable, *map(str, arguments)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        cwd=PROJECT,
-        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", **environment},
-    )
 
 
 def start_workers(count, arguments, differences=()):
@@ -46,7 +30,7 @@ def start_workers(count, arguments, differences=()):
 def end(processes, timeout=300):
     """Waits for processes and returns `(exit code, output)` of each; none is left behind."""
     try:
-        outputs = [process.communicate(timeout=timeout)[0] for process in processes]
+        outputs = ["".join(process.communicate(timeout=timeout)) for process in processes]
         return [(process.returncode, output) for process, output in zip(processes, outputs, strict=True)]
     finally:
         for process in processes:

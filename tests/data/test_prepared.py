@@ -3,7 +3,6 @@ import os
 import pathlib
 import signal
 import subprocess
-import sys
 import time
 
 import numpy as np
@@ -14,6 +13,7 @@ from dsl_tf.data import open_splits, prepared, shards, stored_images
 from dsl_tf.data.class_lists import class_list
 from dsl_tf.data.stored_images import StoredImages
 from dsl_tf.errors import UserError
+from tests import programs
 from tests.images import CIFAR_FS_IMAGES_PER_CLASS, noise_image, write_cifar_fs
 
 
@@ -135,13 +135,13 @@ def test_an_unreadable_image_is_left_out_with_a_warning(source, tmp_path, caplog
     assert len(train.labels) == 64 * CIFAR_FS_IMAGES_PER_CLASS - 1
 
 
-def prepare_in_another_process(source, cache, **options):
+def prepare_in_another_process(source, cache):
     code = (
         "from dsl_tf.data import prepared, shards\n"
         "shards._IMAGES_PER_SHARD, shards._IMAGES_PER_BLOCK = 20, 5\n"
         f"prepared.prepare('cifar_fs', {str(source)!r}, cache_dir={str(cache)!r}, allow_partial=True)\n"
     )
-    return subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, **options)
+    return programs.start(["-c", code])
 
 
 def wait_for(condition, process):
@@ -172,7 +172,7 @@ def test_two_processes_prepare_it_once(original, tmp_path):
     processes = [prepare_in_another_process(original, tmp_path) for _ in range(2)]
     for process in processes:
         _, errors = process.communicate(timeout=120)
-        assert process.returncode == 0, errors.decode()
+        assert process.returncode == 0, errors
     options = {"data_dir": original, "cache_dir": tmp_path, "allow_partial": True}
     assert_whole(open_splits("cifar_fs", **options))
 
@@ -250,13 +250,12 @@ def test_a_data_set_that_cannot_be_downloaded_needs_a_folder(dataset, tmp_path):
 
 
 def test_the_command_prepares_and_counts(original, tmp_path):
-    command = [sys.executable, "-m", "dsl_tf", "prepare", "--dataset=cifar_fs", f"--data_dir={original}"]
-    command.append(f"--cache_dir={tmp_path}")
-    failed = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"})
+    command = ["-m", "dsl_tf", "prepare", "--dataset=cifar_fs", f"--data_dir={original}", f"--cache_dir={tmp_path}"]
+    failed = programs.run(command)
     assert failed.returncode == 2
     assert failed.stderr.splitlines()[-1].startswith("error: The train split of cifar_fs must have 38,400 images")
     assert "Traceback" not in failed.stderr
-    done = subprocess.run([*command, "--allow_partial"], capture_output=True, text=True)
+    done = programs.run([*command, "--allow_partial"])
     assert done.returncode == 0, done.stderr
     assert "train: 192 images of 64 classes" in done.stdout
 

@@ -5,8 +5,6 @@ import os
 import pathlib
 import shlex
 import signal
-import subprocess
-import sys
 import threading
 
 import pytest
@@ -19,6 +17,7 @@ from dsl_tf.experiments.reproduce import reproduce as run_experiments
 from dsl_tf.runs import directory as run_directory
 from dsl_tf.runs import flagfiles
 from dsl_tf.runs.configuration import ReproductionConfiguration, TrainingConfiguration
+from tests import programs
 
 PROJECT = pathlib.Path(__file__).parents[2]
 TINY = {
@@ -36,12 +35,8 @@ TINY_FLAGS = [
 ]
 
 
-def command(*arguments):
-    return [sys.executable, "-m", "dsl_tf", "reproduce", *arguments]
-
-
 def reproduce(*arguments):
-    return subprocess.run(command(*arguments), capture_output=True, text=True, timeout=300, cwd=PROJECT)
+    return programs.run(["-m", "dsl_tf", "reproduce", *arguments])
 
 
 @pytest.mark.parametrize("table", [3, 4, 5, 6])

@@ -1,7 +1,4 @@
 import io
-import pathlib
-import subprocess
-import sys
 
 import keras
 import numpy as np
@@ -10,6 +7,7 @@ import tensorflow as tf
 
 from dsl_tf import losses
 from dsl_tf.models import EmbeddingModel, FixedSubspaceClassifier, resnet12
+from tests import programs
 
 CLASSES, DIMENSIONS = 4, 8
 random = np.random.default_rng(0)
@@ -221,8 +219,7 @@ def flat_backbone():
 
 
 def test_mirrored_devices_train_as_one_does():
-    project = pathlib.Path(__file__).parent.parent.parent
-    process = subprocess.run([sys.executable, "-c", MIRRORED], cwd=project, capture_output=True, text=True)
+    process = programs.run(["-c", MIRRORED])
     assert process.returncode == 0, process.stderr[-2000:]
 
 

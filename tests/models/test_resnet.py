@@ -378,10 +378,9 @@ def test_a_copy_with_standard_normalisation_loads_without_this_package(tmp_path)
     before = keras.config.dtype_policy()
     models = {}
     try:
-        for architecture in ARCHITECTURES:
-            for policy in ("float32", "mixed_bfloat16"):
-                keras.config.set_dtype_policy(policy)
-                models[f"{architecture.__name__}-{policy}"] = randomised(architecture((16, 16, 3), FILTERS))
+        for architecture, policy in zip(ARCHITECTURES, ("float32", "mixed_bfloat16"), strict=True):
+            keras.config.set_dtype_policy(policy)
+            models[f"{architecture.__name__}-{policy}"] = randomised(architecture((16, 16, 3), FILTERS))
     finally:
         keras.config.set_dtype_policy(before)
     for name, model in models.items():

@@ -2,8 +2,6 @@
 
 import csv
 import os
-import subprocess
-import sys
 import zipfile
 
 import keras
@@ -19,6 +17,7 @@ from dsl_tf.evaluation import transform_features
 from dsl_tf.runs import predict as prediction
 from dsl_tf.runs.export import export_saved_model, export_statistics
 from dsl_tf.runs.predict import Prediction, check_output, predict, write_predictions
+from tests import programs
 from tests.images import SIZE, tiny_backbone
 
 COLOURS = {"blue": (20, 40, 220), "green": (30, 200, 40), "red": (230, 30, 20)}
@@ -338,9 +337,7 @@ def test_any_name_comes_back_from_the_csv(tmp_path):
 
 
 def command(*arguments, **options):
-    return subprocess.run(
-        [sys.executable, "-m", "dsl_tf", "predict", *arguments], capture_output=True, text=True, check=False, **options
-    )
+    return programs.run(["-m", "dsl_tf", "predict", *arguments], **options)
 
 
 def test_the_command_writes_the_csv(run_dir, support_dir, images_dir, tmp_path):

@@ -2,7 +2,6 @@
 
 import functools
 import json
-import subprocess
 import sys
 
 import keras
@@ -16,6 +15,7 @@ from dsl_tf.losses import DirectSumLoss, MetricLoss, SumLoss
 from dsl_tf.losses.reduction import TermLoss
 from dsl_tf.training import train
 from dsl_tf.training.given import Given, copied_optimizer
+from tests import programs
 from tests.images import striped_splits, tiny_backbone, tiny_configuration
 
 
@@ -172,8 +172,8 @@ def train_proxies(directory, **devices):
 
 
 def test_two_devices_train_the_weights_of_a_loss_as_one_does(tmp_path):
-    command = [sys.executable, "-m", "tests.training.test_given", tmp_path / "two", tmp_path / "two.npy"]
-    subprocess.run(command, check=True, capture_output=True)
+    two = programs.run(["-m", "tests.training.test_given", tmp_path / "two", tmp_path / "two.npy"])
+    assert two.returncode == 0, two.stderr
     one = train_proxies(tmp_path / "one")
     assert np.abs(one - 0.1).max() > 1e-5
     np.testing.assert_allclose(np.load(tmp_path / "two.npy") - 0.1, one - 0.1, rtol=0.02, atol=1e-6)
