@@ -205,11 +205,11 @@ def test_the_spectral_sum_takes_any_shape(shape, pair):
     assert_gradient(gradient, finite_difference_gradient(oracle, x), "float64")
 
 
-@pytest.mark.parametrize("shape", [(5, 3), (3, 5)])
-def test_between_refreshes_the_spectral_sum_holds_its_decomposition(shape):
+@pytest.mark.parametrize(("shape", "interval"), [((5, 3), 10), ((3, 5), 2)])
+def test_between_refreshes_the_spectral_sum_holds_its_decomposition(shape, interval):
     y, x, W, b = problem(*shape)
     _, _, later_W, later_b = problem(*shape, seed=1)
-    loss = SpectralSumLoss(dense(W, b), interval=10)
+    loss = SpectralSumLoss(dense(W, b), interval=interval)
 
     def expected(projected_on):
         return oracles.integrated(
@@ -221,7 +221,7 @@ def test_between_refreshes_the_spectral_sum_holds_its_decomposition(shape):
     loss.refresh()
     np.testing.assert_allclose(loss(y, x), expected(later_W), rtol=VALUE_TOLERANCE)
     copy = SpectralSumLoss.from_config(loss.get_config())
-    assert copy.interval == 10
+    assert copy.interval == interval
     copy.classifier.set_weights([later_W, later_b])
     copy.refresh()
     np.testing.assert_array_equal(copy(y, x), loss(y, x))

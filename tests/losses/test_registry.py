@@ -170,6 +170,8 @@ def test_a_scalar_counts_for_each_sample():
     value = losses.MetricLoss(triplet, reduction="none")(LABELS, features())
     np.testing.assert_allclose(value, np.full(7, metric_value("triplet", LABELS, features())), rtol=1e-6)
     assert losses.MetricLoss(triplet, reduction="sum")(LABELS, features()) == value[0]
+    # One weight scales it; weights of samples have no meaning.
+    assert float(losses.MetricLoss(triplet)(LABELS, features(), sample_weight=3)) == pytest.approx(3 * float(value[0]))
     with pytest.raises(ValueError, match="`sample_weight`.*scalar"):
         losses.MetricLoss(triplet)(LABELS, features(), sample_weight=np.ones(7))
 
