@@ -50,7 +50,7 @@ def read_trained_weights(source: str) -> TrainedWeights:
         return TrainedWeights(source, _of_saved_model(source, path))
     if path.suffix == ".keras" and path.is_file():
         return TrainedWeights(source, _of_keras_file(source, path))
-    found = "a folder without them" if path.is_dir() else "another file" if path.exists() else "a path without a file"
+    found = "another folder" if path.is_dir() else "another file" if path.exists() else "a path that does not exist"
     raise UserError(
         f"--init_from={source} must be a run directory, a .keras file or a SavedModel's folder (saved_model.pb). "
         f"Received: {found}. Check the path."

@@ -88,8 +88,8 @@ def test_without_a_free_classifier_the_backbone_alone_starts(sources, classifier
 @pytest.mark.parametrize(
     ("source", "words"),
     [
-        ("missing", ["a run directory, a .keras file or a SavedModel", "a path without a file"]),
-        ("empty", ["a folder without them"]),
+        ("missing", ["a run directory, a .keras file or a SavedModel", "a path that does not exist"]),
+        ("empty", ["another folder"]),
         ("weights.txt", ["another file"]),
         ("broken.keras", ["cannot be loaded"]),
         ("unfinished", ["a finished run", "backbone.keras"]),
