@@ -150,7 +150,9 @@ def _write_files(evaluation: Evaluation, directory: pathlib.Path) -> None:
     np.savez(directory / "episodes.npz", **arrays)
     for (classifier, transform, shots), matrix in evaluation.comparisons.items():
         title = _measure_title(evaluation, classifier, transform, shots)
-        draw_paired(matrix, directory / f"comparison_{classifier}_{transform}_{shots}_shot.png", title)
+        # A colon in the name of a function of the user's own is no part of a file's name everywhere.
+        name = f"comparison_{classifier.replace(':', '-')}_{transform}_{shots}_shot.png"
+        draw_paired(matrix, directory / name, title)
     several = len(evaluation.results) > 1
     for number, result in enumerate(evaluation.results, start=1):
         if result.details:

@@ -170,6 +170,24 @@ def test_lam_is_chosen_on_the_validation_features_of_the_file(tmp_path, caplog):
     assert all(entry["lam"] in (0.1, 0.3, 0.5, 0.7, 0.8, 1, 1.2, 1.5) for entry in evaluated.results[0].accuracies)
 
 
+def test_unequal_queries_and_a_classifier_of_the_users_own_are_recorded_apart(tmp_path, monkeypatch):
+    lines = ["import tensorflow as tf", "def first(support, query): return tf.zeros(tf.shape(query)[:2], tf.int32)"]
+    (tmp_path / "classifiers_of_a_test.py").write_text("\n".join(lines))
+    monkeypatch.syspath_prepend(tmp_path)
+    np.savez(tmp_path / "x.npz", features=np.random.default_rng(0).normal(size=(200, 4)), labels=np.arange(200) % 5)
+    chosen = {"features": (str(tmp_path / "x.npz"),), "classifiers": ("classifiers_of_a_test:first",), **EPISODES}
+    equal = evaluate(EvaluationConfiguration(**chosen))
+    unequal = evaluate(EvaluationConfiguration(query_concentration=2.0, **chosen))
+    assert {entry["classifier"] for entry in equal.results[0].accuracies} == {"classifiers_of_a_test:first"}
+    assert {entry["query_concentration"] for entry in unequal.results[0].accuracies} == {2.0}
+    assert "dirichlet2" in unequal.name and "dirichlet" not in equal.name and ":" not in equal.name
+    json.dumps([equal.results[0].report(), unequal.results[0].report()], allow_nan=False)
+    with pytest.raises(UserError, match="--details needs equal numbers"):
+        EvaluationConfiguration(query_concentration=2.0, details=True, **chosen)
+    with pytest.raises(UserError, match="--classifiers must be among .* or module:function. Received: 'svm'"):
+        EvaluationConfiguration(**{**chosen, "classifiers": ("svm",)})
+
+
 def test_cl2_needs_the_mean(tmp_path):
     np.savez(tmp_path / "x.npz", features=np.eye(60), labels=np.repeat(np.arange(5), 12))
     with pytest.raises(UserError, match="cl2 needs"):
