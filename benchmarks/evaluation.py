@@ -28,7 +28,7 @@ from dsl_tf.evaluation import CLASSIFIERS, episode_predictions, sample_episodes
 D, CLASSES, IMAGES, WAYS, SHOTS, QUERIES, EPISODES = 640, 20, 600, 5, 5, 15, 10_000
 KNN, LAM, ITERATIONS = 3, 0.7, 20
 # Episodes that are measured where 10,000 would take minutes, and by the slow implementations.
-FEWER = {"tim": 132, "alpha_tim": 132}
+FEWER = {"tim": 50, "alpha_tim": 50}
 LOOP_EPISODES, PEER_EPISODES, TIM_EPISODES = 1_000, 200, 2
 
 Classify = Callable[[np.ndarray, np.ndarray], np.ndarray]
