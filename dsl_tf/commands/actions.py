@@ -22,6 +22,7 @@ from dsl_tf.runs.configuration import (
 )
 
 _SOME_FAILED = 1
+_CLASSIFICATION = ("model", "support_dir", "images_dir", "classifier", "feature_transform", "lam", "calibrate")
 _PREPARATION = ("dataset", "data_dir", "image_size", "cache_dir", "allow_partial", "class_split", "stored_size")
 
 
@@ -121,16 +122,29 @@ def _report(configuration: ReportConfiguration, _: flags.FlagValues) -> int:
 
 def _predict(configuration: PredictionConfiguration, _: flags.FlagValues) -> int:
     from dsl_tf import gpu
-    from dsl_tf.runs.predict import check_output, predict, write_predictions
+    from dsl_tf.report.contact_sheet import write_contact_sheet
+    from dsl_tf.runs.predict import classify
+    from dsl_tf.runs.predictions_file import check_output, further_columns, write_predictions
 
     gpu.set_up()
-    options = dataclasses.asdict(configuration)
-    output = options.pop("output")
-    check_output(output)
-    predictions = predict(**options)
-    write_predictions(predictions, output)
-    classified = sum(found.class_name is not None for found in predictions)
-    print(f"Classified {classified:,} images, skipped {len(predictions) - classified:,}. Wrote {output!r}")
+    stem, extension = os.path.splitext(configuration.output)
+    # Never the csv file itself.
+    sheet = f"{stem}{extension * (extension == '.html')}.html" if configuration.contact_sheet else None
+    for path in filter(None, (configuration.output, sheet)):
+        check_output(path)
+    options = {name: getattr(configuration, name) for name in _CLASSIFICATION}
+    found = classify(**options)
+    predictions = found.predictions(configuration.reject_below)
+    columns = further_columns(found, configuration.top, configuration.probabilities)
+    write_predictions(predictions, configuration.output, columns)
+    rejected = sum(one.class_name is None for one in predictions) - len(found.unreadable)
+    print(
+        f"Classified {len(found.files) - rejected:,} images, skipped {len(found.unreadable):,}"
+        f"{f', rejected {rejected:,}' if configuration.reject_below else ''}. Wrote {configuration.output!r}"
+    )
+    if sheet:
+        write_contact_sheet(found, sheet, str(configuration.images_dir), configuration.reject_below)
+        print(f"Wrote {sheet!r}: the images beside the nearest labelled ones, the least confident first")
     return 0
 
 

@@ -1,10 +1,12 @@
 """Classifies image files from a few labelled examples per class, with an exported model."""
 
 import concurrent.futures
+import dataclasses
+import functools
 import os
 import pathlib
 import typing
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -17,10 +19,10 @@ from dsl_tf.data.labelled_images import find_labelled_images
 from dsl_tf.data.listing import walk
 from dsl_tf.data.skipped import Skipped, examples, unexpected
 from dsl_tf.errors import UserError
+from dsl_tf.evaluation.calibration import best_temperature, held_out_probabilities, tempered
 from dsl_tf.evaluation.classifiers import CLASSIFIERS
 from dsl_tf.evaluation.laplacian_shot import DEFAULT_LAM
 from dsl_tf.evaluation.transforms import transform_features
-from dsl_tf.files import guarded, write_csv
 from dsl_tf.progress import progress_bar
 from dsl_tf.runs.configuration import PredictionConfiguration
 from dsl_tf.runs.export import ExportedModel, load_exported_model, load_feature_mean
@@ -28,19 +30,53 @@ from dsl_tf.runs.export import ExportedModel, load_exported_model, load_feature_
 # Small enough that the activations of large images fit into memory.
 _BATCH_SIZE = 64
 _MOST_THREADS = 16
+_BLOCK = 1024
 # LaplacianShot compares all pairs of images, which takes about 7 GB at this number.
 _TRANSDUCTIVE_LIMIT = 20_000
 
 
 class Prediction(typing.NamedTuple):
-    """The class of an image file and its probability. Both are None if the image cannot be read.
+    """The class of an image file and its probability.
 
-    `file` is relative to the folder of the images, with forward slashes.
+    `file` is relative to the folder of the images, with forward slashes. Both others are None if the image cannot be
+    read; the class alone is None if the image is rejected.
     """
 
     file: str
     class_name: str | None
     confidence: float | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Classification:
+    """Images classified by labelled examples.
+
+    Args:
+        files: the m image files that can be read, relative to their folder, with forward slashes.
+        unreadable: the others.
+        class_names: the N classes.
+        probabilities: float64 `[m, N]`, calibrated if there is a temperature.
+        nearest: the path of the labelled image with the nearest features, for each image.
+        temperature: the temperature T of the probabilities; None if they are not calibrated.
+        held_out: the probabilities `[k, N]`, calibrated, and the classes `[k]` of the labelled images that were each
+            classified by the others; they show how often confidences are right.
+    """
+
+    files: tuple[str, ...]
+    unreadable: tuple[str, ...]
+    class_names: tuple[str, ...]
+    probabilities: np.ndarray
+    nearest: tuple[str, ...]
+    temperature: float | None
+    held_out: tuple[np.ndarray, np.ndarray]
+
+    def predictions(self, reject_below: float = 0.0) -> list[Prediction]:
+        """Returns a `Prediction` for each image, sorted by file; those of lower confidence have no class."""
+        found = {file: Prediction(file, None, None) for file in self.unreadable}
+        confidences = self.probabilities.max(axis=1).tolist()
+        for file, way, confidence in zip(self.files, self.probabilities.argmax(axis=1), confidences, strict=True):
+            found[file] = Prediction(file, self.class_names[way] if confidence >= reject_below else None, confidence)
+        return [found[file] for file in sorted(found)]
 
 
 def predict(
@@ -50,14 +86,42 @@ def predict(
     classifier: str = "nearest_centroid",
     feature_transform: str | None = None,
     lam: float = DEFAULT_LAM,
+    calibrate: bool = True,
+    reject_below: float = 0.0,
 ) -> list[Prediction]:
     """Classifies the images in a folder, given a few labelled images per class.
 
+    Args:
+        model, support_dir, images_dir, classifier, feature_transform, lam, calibrate: as in `classify`.
+        reject_below: images whose confidence is lower get no class.
+
+    Returns:
+        A `Prediction` per image, sorted by file. An unreadable image has neither class nor confidence.
+
+    Raises:
+        UserError: as `classify`.
+    """
+    found = classify(model, support_dir, images_dir, classifier, feature_transform, lam, calibrate)
+    return found.predictions(reject_below)
+
+
+def classify(
+    model: str | os.PathLike[str],
+    support_dir: str | os.PathLike[str],
+    images_dir: str | os.PathLike[str],
+    classifier: str = "nearest_centroid",
+    feature_transform: str | None = None,
+    lam: float = DEFAULT_LAM,
+    calibrate: bool = True,
+) -> Classification:
+    """Classifies the images in a folder with the probabilities of all classes.
+
     Images are read as in evaluation: upright, RGB, resized to the model's size (by the shorter side, and the centre cut
-    out, if it was trained with `stored_size`). The confidence is the classifier's probability, such as
-    softmax(−squared distance) or LaplacianShot's assignment: it ranks the images, but is not calibrated. Transductive
-    classifiers look at all images together, which should cover all classes, most of them with about equally many images
-    of each. LaplacianShot also needs centred features, and 2 GB of memory for 10,000 images.
+    out, if it was trained with `stored_size`). Probabilities are the classifier's, such as softmax(−squared distance)
+    or LaplacianShot's assignment. Calibrated ones are softmax(log p / T), with the temperature T under which the
+    labelled images, each classified by the others, have the least cross-entropy. Transductive classifiers look at all
+    images together, which should cover all classes, most of them with about equally many images of each. LaplacianShot
+    also needs centred features, and 2 GB of memory for 10,000 images.
 
     Args:
         model: a run directory, or the folder of a SavedModel that dsl_tf exported, from a source you trust.
@@ -67,10 +131,10 @@ def predict(
         feature_transform: `"none"`, `"l2"` or, for a run directory, `"cl2"`; None is `"cl2"` for LaplacianShot and
             `"l2"` for the others.
         lam: LaplacianShot's λ. Hyperparameters of the others have their default values.
+        calibrate: whether to calibrate. It needs classes with two labelled images or more.
 
     Returns:
-        A `Prediction` per image, sorted by file. An unreadable image has a prediction without a class. Warnings name
-        unreadable images, unreadable labelled images and files that are not images.
+        A `Classification`. Warnings name unreadable images, unreadable labelled images and files that are not images.
 
     Raises:
         UserError: if a folder or the model cannot be read, there are fewer than two classes, a class has no readable
@@ -84,67 +148,67 @@ def predict(
         classifier=classifier,
         feature_transform=feature_transform,
         lam=lam,
+        calibrate=calibrate,
     )
     transform = str(options.feature_transform)
     files_by_class = _labelled_files(support_dir)
     files = _files_to_classify(images_dir)
     if CLASSIFIERS[classifier].transductive:
         _check_batch(classifier, len(files), len(files_by_class), transform)
-    paths = [os.path.join(images_dir, file) for file in files]
     mean = load_feature_mean(model) if transform == "cl2" else None
     exported = load_exported_model(model)
-    support, labels = _support_features(exported, files_by_class)
-    query, reasons = _features(exported, paths)
-    unreadable = [Skipped(paths[position], reason) for position, reason in reasons.items()]
+    support, labels, labelled = _support_features(exported, files_by_class)
+    query, reasons = _features(exported, [os.path.join(images_dir, file) for file in files])
+    unreadable = [Skipped(os.path.join(images_dir, files[position]), reason) for position, reason in reasons.items()]
     _warn("images to classify", unreadable, "without a class")
     if not len(query):
         raise UserError(f"{images_dir!r} must hold readable images. Received: none of {len(files)} is readable.")
     support, query = (_transformed(features, transform, mean, model) for features in (support, query))
     chosen = {"lam": lam} if classifier == "laplacian_shot" else {}
-    probabilities = CLASSIFIERS[classifier].probabilities(support, labels, query, **chosen)
-    names = list(files_by_class)
-    answers = zip([names[way] for way in probabilities.argmax(axis=1)], probabilities.max(axis=1).tolist(), strict=True)
-    return [
-        Prediction(file, *((None, None) if position in reasons else next(answers)))
-        for position, file in enumerate(files)
-    ]
+    probabilities_of = functools.partial(CLASSIFIERS[classifier].probabilities, **chosen)
+    probabilities = probabilities_of(support, labels, query)
+    temperature, held_out = _calibration(probabilities_of, support, labels) if calibrate else (None, _nothing(labels))
+    return Classification(
+        tuple(file for position, file in enumerate(files) if position not in reasons),
+        tuple(files[position] for position in reasons),
+        tuple(files_by_class),
+        probabilities if temperature is None else tempered(probabilities, temperature),
+        tuple(labelled[place] for place in _nearest(support, query)),
+        temperature,
+        held_out,
+    )
 
 
-def check_output(path: str | os.PathLike[str]) -> None:
-    """Checks that predictions can be written to a path, before they are computed.
-
-    Raises:
-        UserError: if its folder does not exist or cannot be written, or the path is a folder.
-    """
-    folder = os.path.dirname(path) or "."
-    if os.path.isdir(path) or not os.path.isdir(folder) or not os.access(folder, os.W_OK):
-        raise UserError(
-            f"--output must be a file in an existing folder that can be written. Received: {os.fspath(path)!r}."
+def _calibration(
+    probabilities_of: Callable[..., np.ndarray], support: np.ndarray, labels: np.ndarray
+) -> tuple[float | None, tuple[np.ndarray, np.ndarray]]:
+    """Returns the temperature, None without images to find it, and what `Classification.held_out` holds."""
+    probabilities, known = held_out_probabilities(probabilities_of, support, labels)
+    if not len(known):
+        logging.warning(
+            "The confidences are not calibrated: it needs classes with two labelled images or more. They rank the "
+            "images, but are no probabilities."
         )
+        return None, (probabilities, known)
+    temperature = best_temperature(probabilities, known)
+    return temperature, (tempered(probabilities, temperature), known)
 
 
-def write_predictions(predictions: Iterable[Prediction], path: str | os.PathLike[str]) -> None:
-    """Writes predictions as a UTF-8 CSV file with the header `file,class,confidence`, replacing it as a unit.
+def _nothing(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    return np.empty((0, int(labels.max()) + 1)), np.empty(0, int)
 
-    Args:
-        predictions: what `predict` returned. A prediction without a class has two empty cells.
-        path: the file to write or replace.
 
-    Raises:
-        UserError: if it cannot be written.
-    """
-    rows = [
-        [
-            guarded(file),
-            None if class_name is None else guarded(class_name),
-            None if confidence is None else f"{confidence:.6f}",
-        ]
-        for file, class_name, confidence in predictions
+def _nearest(support: np.ndarray, query: np.ndarray) -> np.ndarray:
+    """Returns the position of the nearest support image of each query, `[m]`."""
+    # Centred, so that the difference of squares keeps its digits.
+    centre = support.astype(np.float64).mean(axis=0)
+    support, query = support - centre, query - centre
+    squares = (support**2).sum(axis=1)
+    blocks = [
+        (squares - 2 * query[start : start + _BLOCK] @ support.T).argmin(axis=1)
+        for start in range(0, len(query), _BLOCK)
     ]
-    try:
-        write_csv(path, [["file", "class", "confidence"], *rows])
-    except OSError as error:
-        raise UserError(f"The predictions must be written to {os.fspath(path)!r}. {error.strerror}.") from None
+    return np.concatenate(blocks)
 
 
 def _labelled_files(support_dir: str) -> dict[str, list[str]]:
@@ -183,8 +247,8 @@ def _warn(what: str, skipped: Iterable[Skipped], consequence: str) -> None:
 
 def _support_features(
     exported: ExportedModel, files_by_class: Mapping[str, Sequence[str]]
-) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the features `[S, d]` and labels `[S]` of the readable labelled images."""
+) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    """Returns the features `[S, d]`, labels `[S]` and paths of the readable labelled images."""
     paths = [path for files in files_by_class.values() for path in files]
     labels = np.repeat(np.arange(len(files_by_class)), [len(files) for files in files_by_class.values()])
     features, reasons = _features(exported, paths)
@@ -200,7 +264,7 @@ def _support_features(
             "Add an image or remove the folder."
         )
     _warn("labelled images", skipped, "skipped")
-    return features, labels
+    return features, labels, [path for position, path in enumerate(paths) if position not in reasons]
 
 
 def _features(exported: ExportedModel, paths: Sequence[str]) -> tuple[np.ndarray, dict[int, str]]:

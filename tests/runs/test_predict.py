@@ -16,7 +16,8 @@ from dsl_tf.errors import UserError
 from dsl_tf.evaluation import transform_features
 from dsl_tf.runs import predict as prediction
 from dsl_tf.runs.export import export_saved_model, export_statistics
-from dsl_tf.runs.predict import Prediction, check_output, predict, write_predictions
+from dsl_tf.runs.predict import Prediction, classify, predict
+from dsl_tf.runs.predictions_file import check_output, further_columns, write_predictions
 from tests import programs
 from tests.images import SIZE, tiny_backbone
 
@@ -113,7 +114,7 @@ def test_the_confidence_is_that_of_the_features_themselves(run_dir, support_dir,
         np.mean([features(path) for path in sorted(folder.iterdir())], axis=0)
         for folder in sorted(support_dir.iterdir())
     ]
-    for file, _, confidence in predict(run_dir / "saved_model", support_dir, images_dir):
+    for file, _, confidence in predict(run_dir / "saved_model", support_dir, images_dir, calibrate=False):
         exponentials = [np.exp(-((features(images_dir / file) - mean) ** 2).sum()) for mean in means]
         assert confidence == pytest.approx(max(exponentials) / sum(exponentials), rel=1e-3)
 
@@ -376,3 +377,55 @@ def test_an_output_that_cannot_be_written_is_an_error_before_any_work(tmp_path, 
     for path in (tmp_path, tmp_path / "missing" / "out.csv"):
         with pytest.raises(UserError, match=f"--output.*{path}"):
             check_output(str(path))
+
+
+def test_calibrated_confidences_are_a_temperature_away_and_keep_the_classes(run_dir, support_dir, images_dir):
+    plain = classify(run_dir, support_dir, images_dir, calibrate=False)
+    found = classify(run_dir, support_dir, images_dir)
+    assert plain.temperature is None and len(plain.held_out[1]) == 0
+    assert found.temperature > 0 and found.temperature != 1
+    expected = plain.probabilities ** (1 / found.temperature)
+    np.testing.assert_allclose(found.probabilities, expected / expected.sum(axis=1, keepdims=True), rtol=1e-9)
+    # Blue has one image, which cannot be held out.
+    assert sorted(found.held_out[1]) == [1] * 3 + [2] * 5
+    np.testing.assert_array_equal(found.held_out[0].argmax(axis=1), found.held_out[1])
+
+
+def test_one_image_per_class_is_too_few_to_calibrate(run_dir, tmp_path, images_dir, caplog, monkeypatch):
+    said = warnings(caplog, monkeypatch)
+    for colour in COLOURS:
+        save(picture(colour), tmp_path / "one" / colour / "0.png")
+    assert classify(run_dir, tmp_path / "one", images_dir).temperature is None
+    assert "not calibrated" in said()
+
+
+def test_the_nearest_labelled_image_is_of_the_images_colour(run_dir, support_dir, images_dir):
+    found = classify(run_dir, support_dir, images_dir)
+    for file, nearest in zip(found.files, found.nearest, strict=True):
+        assert os.path.basename(os.path.dirname(nearest)) in file and os.path.exists(nearest)
+
+
+def test_images_of_low_confidence_are_rejected(run_dir, support_dir, images_dir):
+    found = classify(run_dir, support_dir, images_dir)
+    middle = float(np.median(found.probabilities.max(axis=1)))
+    for file, class_name, confidence in found.predictions(reject_below=middle):
+        assert (class_name is None) == (confidence < middle), file
+    assert predict(run_dir, support_dir, images_dir, reject_below=middle) == found.predictions(middle)
+
+
+def test_the_next_classes_and_all_probabilities_are_columns(run_dir, support_dir, images_dir, tmp_path):
+    damaged(images_dir / "torn.png")
+    found = classify(run_dir, support_dir, images_dir)
+    write_predictions(found.predictions(), tmp_path / "out.csv", further_columns(found, top=9, probabilities=True))
+    with open(tmp_path / "out.csv", encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    for row in rows:
+        if row["file"] == "torn.png":
+            assert set(row.values()) == {"torn.png", ""}
+            continue
+        values = {name: float(row[f"p({name})"]) for name in COLOURS}
+        assert sum(values.values()) == pytest.approx(1, abs=1e-5)
+        ranked = [row["class"], row["class_2"], row["class_3"]]
+        assert ranked == sorted(values, key=values.get, reverse=True)
+        told = [row["confidence"], row["confidence_2"], row["confidence_3"]]
+        assert [float(value) for value in told] == [values[name] for name in ranked]

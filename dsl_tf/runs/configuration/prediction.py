@@ -21,6 +21,14 @@ class PredictionConfiguration(Checked):
         None, "Run directory, or the folder of a SavedModel that dsl_tf exported.", "the run", path=True
     )
     output: str = option("predictions.csv", "CSV file to write: file, class and confidence.", "the run", path=True)
+    contact_sheet: bool = option(
+        True,
+        "Also write an HTML page with each image, its class and the nearest labelled image; named as --output, with "
+        ".html.",
+        "the run",
+    )
+    top: int = option(1, "How many of the most probable classes to write for each image.", "the run", minimum=1)
+    probabilities: bool = option(False, "Also write the probability of every class, one column each.", "the run")
     support_dir: str | None = option(
         None, "Folder of labelled examples: one folder per class with a few images.", "data", path=True
     )
@@ -40,6 +48,19 @@ class PredictionConfiguration(Checked):
         choices=FEATURE_TRANSFORMS,
     )
     lam: float = option(DEFAULT_LAM, "Weight λ of the neighbours in laplacian_shot.", "evaluation", minimum=0)
+    calibrate: bool = option(
+        True,
+        "Calibrate the confidences on the labelled images, so that about 90% of the answers of confidence 0.9 are "
+        "right. It needs classes with two labelled images or more.",
+        "evaluation",
+    )
+    reject_below: float = option(
+        0.0,
+        "Give no class to images of lower confidence: they may be of none of the classes.",
+        "evaluation",
+        minimum=0,
+        maximum=1,
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
