@@ -14,7 +14,7 @@ from dsl_tf.errors import UserError
 from dsl_tf.evaluation.calibration import expected_calibration_error
 from dsl_tf.files import write_text
 from dsl_tf.report.wording import printable
-from dsl_tf.runs.predict import Classification
+from dsl_tf.runs.classification import Classification
 
 _SIDE = 96
 # At 3 kB a picture, the page stays below 10 MB.

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from dsl_tf.errors import UserError
 from dsl_tf.files import guarded, write_csv
-from dsl_tf.runs.predict import Classification, Prediction
+from dsl_tf.runs.classification import Classification, Prediction
 
 _HEADER = ("file", "class", "confidence")
 

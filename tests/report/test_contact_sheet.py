@@ -5,7 +5,7 @@ from PIL import Image
 
 from dsl_tf.report import contact_sheet
 from dsl_tf.report.contact_sheet import write_contact_sheet
-from dsl_tf.runs.predict import Classification
+from dsl_tf.runs.classification import Classification
 
 
 def classification(folder, count=3):

@@ -15,8 +15,9 @@ from dsl_tf.data.decoding import read_image
 from dsl_tf.errors import UserError
 from dsl_tf.evaluation import transform_features
 from dsl_tf.runs import predict as prediction
+from dsl_tf.runs.classification import Prediction
 from dsl_tf.runs.export import export_saved_model, export_statistics
-from dsl_tf.runs.predict import Prediction, classify, predict
+from dsl_tf.runs.predict import classify, predict
 from dsl_tf.runs.predictions_file import check_output, further_columns, write_predictions
 from tests import programs
 from tests.images import SIZE, tiny_backbone
