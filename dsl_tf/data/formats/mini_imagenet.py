@@ -32,6 +32,8 @@ _CATEGORY_PICKLES = {
 # Further images of the train classes, which the names make easy to take for the val and test splits.
 _CATEGORY_OTHERS = [f"{_CATEGORY}train_phase_val.pickle", f"{_CATEGORY}train_phase_test.pickle"]
 _LISTS = {split: f"{split}.csv" for split in SPLITS}
+# Beside the images, or in a folder there.
+_LIST_FOLDERS = ("", "split", "splits")
 _IMAGES = "images"
 
 
@@ -86,12 +88,21 @@ def _read_category_pickles(folder: pathlib.Path) -> dict[str, RawSplit]:
     return read_labelled_pickles(paths, _SIDE, class_list("mini_imagenet"))
 
 
+def _lists(folder: pathlib.Path) -> dict[str, str] | None:
+    """The names of the csv files, of which at least one is there; None if none is."""
+    for place in _LIST_FOLDERS:
+        names = {split: os.path.join(place, name) for split, name in _LISTS.items()}
+        if has_any(folder, names.values()):
+            return names
+    return None
+
+
 def _has_lists_and_images(folder: pathlib.Path) -> bool:
-    return os.path.isdir(folder / _IMAGES) and (has_any(folder, _LISTS.values()) or not imagenet.has_folders(folder))
+    return os.path.isdir(folder / _IMAGES) and (_lists(folder) is not None or not imagenet.has_folders(folder))
 
 
 def _read_lists_and_images(folder: pathlib.Path) -> dict[str, RawSplit]:
-    rows = read_lists(required_files(folder, _LISTS))
+    rows = read_lists(required_files(folder, _lists(folder) or _LISTS))
     present = set(image_names(folder / _IMAGES))
     missing = [row.name for split in SPLITS for row in rows[split] if row.name not in present]
     if missing:
@@ -118,11 +129,11 @@ def _labels(split: str, rows: list[ListedImage]) -> np.ndarray:
 def _has_lists_and_imagenet(folder: pathlib.Path) -> bool:
     if imagenet.has_class_folders(folder) and not imagenet.has_pool(folder, class_list("mini_imagenet")):
         return False
-    return has_any(folder, _LISTS.values()) or imagenet.has_tars(folder)
+    return _lists(folder) is not None or imagenet.has_tars(folder)
 
 
 def _read_lists_and_imagenet(folder: pathlib.Path) -> dict[str, RawSplit]:
-    paths = required_files(folder, _LISTS)
+    paths = required_files(folder, _lists(folder) or _LISTS)
     rows = read_lists(paths)
     if not (imagenet.has_class_folders(folder) or imagenet.has_tars(folder)):
         raise UserError(
@@ -188,13 +199,13 @@ FORMATS = (
     ),
     Format(
         "image files with lists",
-        f"{', '.join(_LISTS.values())} and the folder {_IMAGES}",
+        f"{', '.join(_LISTS.values())} (also in a folder split) and the folder {_IMAGES}",
         _has_lists_and_images,
         _read_lists_and_images,
     ),
     Format(
         "ImageNet's training images with lists",
-        f"{', '.join(_LISTS.values())} and {imagenet.FILES}",
+        f"{', '.join(_LISTS.values())} (also in a folder split) and {imagenet.FILES}",
         _has_lists_and_imagenet,
         _read_lists_and_imagenet,
     ),

@@ -204,6 +204,16 @@ def test_lists_and_images(tmp_path, images, end):
     assert_as_listed(read(tmp_path, LISTS_AND_IMAGES))
 
 
+@pytest.mark.parametrize("place", ["split", "splits"])
+def test_lists_in_a_folder_beside_the_images(tmp_path, images, place):
+    (tmp_path / place).mkdir()
+    write_lists(tmp_path / place)
+    (tmp_path / "images").symlink_to(images)
+    assert_as_listed(read(tmp_path, LISTS_AND_IMAGES))
+    (tmp_path / place / "val.csv").unlink()
+    assert f"without '{place}/val.csv'" in error(tmp_path, LISTS_AND_IMAGES)
+
+
 def test_a_list_with_a_mark_of_its_encoding_and_quotes(tmp_path, images):
     rows = [f'"{name}","{name[:9]}"' for name in lists()["val"]]
     write_lists(tmp_path, val="\r\n".join(["\ufeffFilename, label", *rows]).encode())
