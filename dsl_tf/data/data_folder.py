@@ -2,6 +2,7 @@
 
 import collections
 import contextlib
+import difflib
 import itertools
 import os
 import pathlib
@@ -18,24 +19,47 @@ _SPELLINGS = {
 }
 _LEVELS_ABOVE, _LEVELS_BELOW, _MOST_FOLDERS = 2, 2, 500
 _SHOWN = 5
+_ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar")
 
 
-def check_data_dir(data_dir: str | os.PathLike[str], wanted: str) -> None:
+def check_data_dir(data_dir: str | os.PathLike[str], wanted: str, *fits: Callable[[pathlib.Path], bool]) -> None:
     """Checks that a folder is there.
 
     Args:
         data_dir: the folder.
         wanted: what it must hold, in a few words.
+        *fits: whether a folder holds that, as in `no_data_error`.
 
     Raises:
-        UserError: if it is not.
+        UserError: if it is not; it says what is there, and which folder near it would do.
     """
-    if not os.path.isdir(data_dir):
-        found = "is a file" if os.path.exists(data_dir) else "does not exist"
-        raise UserError(
-            f"--data_dir must be a folder with {wanted}. Received: {os.fspath(data_dir)!r}, which {found}. "
-            "Check the path."
-        )
+    path = pathlib.Path(data_dir)
+    if path.is_dir():
+        return
+    above = pathlib.Path(os.path.abspath(path)).parents
+    near: pathlib.Path | None = None
+    advice = "Check the path."
+    if not os.path.exists(path):
+        found = "does not exist"
+        near = _similar(above[0], path.name)
+    elif path.name.lower().endswith(_ARCHIVES):
+        found, advice = "is an archive", "Extract it and give the folder."
+    else:
+        found = "is a file"
+        folders = above[: _LEVELS_ABOVE + 1]
+        near = next((folder for test in fits for folder in folders if _fits(folder, test)), None)
+    advice = f"Try --data_dir={os.fspath(near)!r}." if near else advice
+    raise UserError(
+        f"--data_dir must be a folder with {wanted}. Received: {os.fspath(data_dir)!r}, which {found}. {advice}"
+    )
+
+
+def _similar(folder: pathlib.Path, name: str) -> pathlib.Path | None:
+    """The folder in a folder with nearly the same name, if there is one."""
+    with contextlib.suppress(UserError):
+        names = {entry.lower(): entry for entry in list_folder(folder).folders}
+        return next((folder / names[match] for match in difflib.get_close_matches(name.lower(), names, 1)), None)
+    return None
 
 
 def find_split_folders(folder: str | os.PathLike[str]) -> dict[str, pathlib.Path]:
@@ -69,12 +93,16 @@ def has_split_folders(folder: str | os.PathLike[str]) -> bool:
     return False
 
 
+def split_named(name: str) -> str | None:
+    """Returns the split that people may mean by a name, in any case; None if there is none."""
+    meant = name.strip().lower()
+    return next((split for split, spellings in _SPELLINGS.items() if meant in spellings), None)
+
+
 def _named_as_splits(folder: str | os.PathLike[str]) -> dict[str, list[str]]:
     """The names of the folders that may be meant for each split; one of its very name leaves no doubt."""
     names = list_folder(folder).folders
-    meant = {
-        split: [name for name in names if name.strip().lower() in spellings] for split, spellings in _SPELLINGS.items()
-    }
+    meant = {split: [name for name in names if split_named(name) == split] for split in _SPELLINGS}
     return {split: [split] if split in names else named for split, named in meant.items()}
 
 
@@ -93,19 +121,22 @@ def unused_folders_note(folder: str | os.PathLike[str]) -> str | None:
     )
 
 
-def no_data_error(folder: str | os.PathLike[str], wanted: str, fits: Callable[[pathlib.Path], bool]) -> UserError:
+def no_data_error(
+    folder: str | os.PathLike[str], wanted: str, *fits: Callable[[pathlib.Path], bool], advice: str = "Check the path."
+) -> UserError:
     """Makes the error about a folder that does not hold what it should.
 
     Args:
         folder: the folder.
         wanted: what it must hold, in a few words.
-        fits: whether a folder holds that.
+        *fits: whether a folder holds that; a later one counts only if no folder near is right by an earlier one.
+        advice: a sentence for a folder with nothing near.
 
     Returns:
         A `UserError` that says what is there, and which folder above or below would do.
     """
-    near = _nearest(pathlib.Path(folder), fits)
-    advice = f"Try --data_dir={os.fspath(near)!r}." if near else "Check the path."
+    near = next(filter(None, (_nearest(pathlib.Path(folder), test) for test in fits)), None)
+    advice = f"Try --data_dir={os.fspath(near)!r}." if near else advice
     return UserError(
         f"--data_dir={os.fspath(folder)!r} must hold {wanted}. Received: {_described(list_folder(folder))}. {advice}"
     )

@@ -3,6 +3,7 @@
 import itertools
 import os
 import statistics
+from collections.abc import Mapping
 
 import numpy as np
 from absl import logging
@@ -54,20 +55,52 @@ def load_split(
         UserError: if the folders are missing or hold no readable image or, when strict, anything else too; or if the
             cache folder is needed and cannot be written.
     """
-    found = _find(data_dir, split)
+    folders = find_split_folders(data_dir) if os.path.isdir(data_dir) else {}
+    earlier = {name: find_labelled_images(folders[name]) for name in SPLITS[: SPLITS.index(split)] if name in folders}
+    found = {**earlier, split: find_split(data_dir, split)}
+    return read_split(data_dir, split, found, image_size, strict, cache_dir, keep_truncated, stored_size)
+
+
+def read_split(
+    source: str | os.PathLike[str],
+    split: str,
+    splits: Mapping[str, LabelledImages],
+    image_size: int,
+    strict: bool = False,
+    cache_dir: str | os.PathLike[str] | None = None,
+    keep_truncated: bool = False,
+    stored_size: int | None = None,
+) -> Split:
+    """Reads the images of a split as `load_split` does.
+
+    Args:
+        source: the folder or list that the images come from.
+        split: `"train"`, `"val"` or `"test"`.
+        splits: the images of this split and the earlier ones.
+        image_size: as in `load_split`, and so are the others.
+        strict: see there.
+        cache_dir: see there.
+        keep_truncated: see there.
+        stored_size: see there.
+
+    Raises:
+        UserError: see there.
+    """
+    found = splits[split]
     for note in found.notes:
         logging.warning("%s", note)
-    files, shared = _without_earlier_classes(data_dir, split, found, strict)
+    files, shared = _without_earlier_classes(source, split, splits, strict)
     paths = list(itertools.chain.from_iterable(files.values()))
     images: np.ndarray | StoredImages
     if stored_size is None and fits_in_memory((len(paths), image_size, image_size, 3)):
         images, reasons = read_images(paths, image_size, keep_truncated)
     else:
-        stored, reasons = store_images(paths, image_size, data_dir, cache_dir, keep_truncated, stored_size)
+        folder = source if os.path.isdir(source) else os.path.dirname(os.path.abspath(source))
+        stored, reasons = store_images(paths, image_size, folder, cache_dir, keep_truncated, stored_size)
         images = held_or_stored(stored, split)
     skipped = sorted([*found.skipped, *(Skipped(paths[position], reason) for position, reason in reasons.items())])
     if not len(images):
-        raise _no_image_error(data_dir, split, skipped)
+        raise _no_image_error(source, split, skipped)
     labels = np.repeat(np.arange(len(files)), [len(class_files) for class_files in files.values()])
     used, labels = np.unique(np.delete(labels, list(reasons)), return_inverse=True)
     names = np.array(list(files), dtype=object)
@@ -78,32 +111,37 @@ def load_split(
 
 
 def natural_image_size(data_dir: str | os.PathLike[str]) -> int:
+    """Finds the image size that suits the train images of a folder that holds the splits, as `suitable_size` does."""
+    return suitable_size(data_dir, find_split(data_dir, "train"))
+
+
+def suitable_size(source: str | os.PathLike[str], found: LabelledImages) -> int:
     """Finds the image size that suits the train images: the median of the shorter sides of a few per class.
 
     Args:
-        data_dir: the folder that holds the splits.
+        source: the folder or list that they come from.
+        found: the train images.
 
     Returns:
         the side in pixels, from 32 to 84.
 
     Raises:
-        UserError: if the train folder is missing or holds no readable image.
+        UserError: if none is readable.
     """
-    found = _find(data_dir, "train")
     sides: list[int] = []
     for files in found.files.values():
         sides += itertools.islice(shorter_sides(files), _SAMPLE_PER_CLASS)
     if not sides:
-        raise _no_image_error(data_dir, "train", found.skipped)
+        raise _no_image_error(source, "train", found.skipped)
     return min(max(statistics.median_low(sides), _SMALLEST_SIZE), _LARGEST_SIZE)
 
 
-def has_train(data_dir: str | os.PathLike[str]) -> bool:
-    """Returns whether a folder holds a train split."""
-    return "train" in find_split_folders(data_dir)
+def find_split(data_dir: str | os.PathLike[str], split: str) -> LabelledImages:
+    """Finds the images of a split in a folder that holds the folders of splits.
 
-
-def _find(data_dir: str | os.PathLike[str], split: str) -> LabelledImages:
+    Raises:
+        UserError: if there is no such split or it has no classes.
+    """
     check_data_dir(data_dir, WANTED)
     folders = find_split_folders(data_dir)
     if split not in folders:
@@ -120,37 +158,42 @@ def _find(data_dir: str | os.PathLike[str], split: str) -> LabelledImages:
 
 
 def _without_earlier_classes(
-    data_dir: str | os.PathLike[str], split: str, found: LabelledImages, strict: bool
+    source: str | os.PathLike[str], split: str, splits: Mapping[str, LabelledImages], strict: bool
 ) -> tuple[dict[str, list[str]], list[Skipped]]:
     """Skips the classes that an earlier split has too: few-shot accuracy is about classes unseen in training."""
-    present = find_split_folders(data_dir)
+    found = splits[split]
     files, skipped = found.files, []
     for earlier in SPLITS[: SPLITS.index(split)]:
-        if earlier not in present:
+        if earlier not in splits:
             continue
-        earlier_files = find_labelled_images(present[earlier]).files
+        earlier_files = splits[earlier].files
         names = {same_class(name) for name, class_files in earlier_files.items() if class_files}
         shared = [name for name, class_files in files.items() if class_files and same_class(name) in names]
         if shared:
             skipped += [Skipped(found.folders[name], f"a class of {earlier!r} too") for name in shared]
             files = {name: class_files for name, class_files in files.items() if name not in shared}
-            _report_shared(data_dir, earlier, split, shared, any(files.values()), strict)
+            _report_shared(source, earlier, split, shared, any(files.values()), strict)
         for note in alike_notes(files, earlier_files):
             logging.warning("In %r and %r: %s", earlier, split, note)
     return files, skipped
 
 
 def _report_shared(
-    data_dir: str | os.PathLike[str], earlier: str, split: str, shared: list[str], any_left: bool, strict: bool
+    source: str | os.PathLike[str], earlier: str, split: str, shared: list[str], any_left: bool, strict: bool
 ) -> None:
-    where = f"The splits {earlier!r} and {split!r} of {os.fspath(data_dir)!r}"
+    where = f"The splits {earlier!r} and {split!r} of {os.fspath(source)!r}"
     count = f"{len(shared)} {'class' if len(shared) == 1 else 'classes'}"
+    if os.path.isfile(source):
+        advice = "Remove the column of splits from the list: the classes are then divided."
+    else:
+        advice = (
+            f"Move the folders of some classes out of {earlier!r}, or move the folder {split!r} elsewhere"
+            f"{' and hold out classes with --val_fraction' if split == 'val' else ''}."
+        )
     if not any_left:
         raise UserError(
             f"{where} must have different classes, since the accuracy is about classes unseen in training. Received: "
-            f"no class is left for {split!r}, since {earlier!r} has all {count}, such as {shared[0]!r}. Move the "
-            f"folders of some classes out of {earlier!r}, or move the folder {split!r} elsewhere"
-            f"{' and hold out classes with --val_fraction' if split == 'val' else ''}."
+            f"no class is left for {split!r}, since {earlier!r} has all {count}, such as {shared[0]!r}. {advice}"
         )
     message = (
         f"{where} should have different classes, since the accuracy is about classes unseen in training. Received: "
@@ -181,9 +224,9 @@ def _report(split: str, skipped: list[Skipped], empty_classes: list[str], strict
         logging.warning("%s They are skipped.", message)
 
 
-def _no_image_error(data_dir: str | os.PathLike[str], split: str, skipped: list[Skipped]) -> UserError:
+def _no_image_error(source: str | os.PathLike[str], split: str, skipped: list[Skipped]) -> UserError:
     seen = unexpected(skipped)
     return UserError(
-        f"The split {split!r} of {os.fspath(data_dir)!r} must hold readable images. Received: none, but {len(seen):,} "
+        f"The split {split!r} of {os.fspath(source)!r} must hold readable images. Received: none, but {len(seen):,} "
         f"other files or folders{': ' if seen else ''}{examples(seen)}. Check the path."
     )

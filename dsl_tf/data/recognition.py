@@ -2,7 +2,7 @@
 
 import os
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 from absl import logging
@@ -36,16 +36,17 @@ def recognise(dataset: str, folder: str | os.PathLike[str]) -> Format:
         UserError: if there is no such folder or it holds none of the formats.
     """
     folder = pathlib.Path(folder)
-    check_data_dir(folder, dataset)
+    check_data_dir(folder, dataset, fits(dataset))
     for candidate in FORMATS[dataset]:
         if candidate.is_in(folder):
             return candidate
     wanted = "; or ".join(candidate.files for candidate in FORMATS[dataset])
-    raise no_data_error(folder, f"{dataset} in one of its formats: {wanted}", lambda near: _holds(dataset, near))
+    raise no_data_error(folder, f"{dataset} in one of its formats: {wanted}", fits(dataset))
 
 
-def _holds(dataset: str, folder: pathlib.Path) -> bool:
-    return any(candidate.is_in(folder) for candidate in FORMATS[dataset])
+def fits(dataset: str) -> Callable[[pathlib.Path], bool]:
+    """Returns a function from a folder to whether it holds one of the formats of a data set."""
+    return lambda folder: any(candidate.is_in(folder) for candidate in FORMATS.get(dataset, ()))
 
 
 def check_published(dataset: str, splits: Mapping[str, RawSplit], allow_partial: bool) -> None:

@@ -12,6 +12,8 @@ import tensorflow as tf
 
 from dsl_tf.data import Split, sources
 from dsl_tf.data.cache import default_cache_dir
+from dsl_tf.data.class_division import CLASS_SPLIT_FILE
+from dsl_tf.data.own_images import has_splits
 from dsl_tf.data.stored_images import StoredImages
 from dsl_tf.errors import UserError, reason_of
 from dsl_tf.files import check_regular
@@ -95,6 +97,7 @@ def of_run(directory: str | os.PathLike[str], split: str, data_dir: str | None =
     options = {**training.data_options, "image_size": backbone.input_shape[1]}
     if data_dir:
         options["data_dir"] = data_dir
+    options.update(_recorded_division(directory, options))
 
     def compute(chosen: Split) -> np.ndarray:
         return run_features(directory, backbone, chosen)
@@ -109,6 +112,15 @@ def of_run(directory: str | os.PathLike[str], split: str, data_dir: str | None =
         training=training,
         trained_fingerprint=(results.get("data_fingerprint") or {}).get(split),
     )
+
+
+def _recorded_division(directory: pathlib.Path, options: Mapping[str, Any]) -> dict[str, Any]:
+    """The file of a run with its division of classes, if its data need one: no class of training may be tested."""
+    path = directory / CLASS_SPLIT_FILE
+    data_dir = options.get("data_dir")
+    if options.get("dataset") != "folder" or not data_dir or not path.is_file() or not os.path.exists(data_dir):
+        return {}
+    return {} if has_splits(data_dir) else {"class_split": path, "test_fraction": None, "val_fraction": 0.0}
 
 
 def run_features(directory: pathlib.Path, backbone: keras.Model, split: Split) -> np.ndarray:
@@ -146,6 +158,7 @@ def of_saved_model(directory: str, split: str, data_options: Mapping[str, Any]) 
     fingerprint = files_fingerprint(directory)
     size = data_options.get("image_size") or model.image_size
     options = {**data_options, "image_size": size, "stored_size": model.stored_size}
+    options.update(_recorded_division(pathlib.Path(os.path.abspath(directory)).parent, options))
 
     def compute(chosen: Split) -> np.ndarray:
         folder = pathlib.Path(data_options.get("cache_dir") or default_cache_dir()) / run_directory.FEATURES

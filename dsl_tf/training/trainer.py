@@ -12,6 +12,8 @@ import tensorflow as tf
 from dsl_tf import distribution, gpu
 from dsl_tf.data import sources
 from dsl_tf.data.balanced import drop_small_classes, steps_per_epoch
+from dsl_tf.data.class_division import CLASS_SPLIT_FILE, write_division
+from dsl_tf.data.own_images import has_splits
 from dsl_tf.data.skipped import SKIPPED_FILE, write_skipped
 from dsl_tf.data.split import Split
 from dsl_tf.errors import UserError
@@ -25,6 +27,7 @@ from dsl_tf.training.description import description
 from dsl_tf.training.device_defaults import with_spectral_interval
 from dsl_tf.training.extension import begin_extension, is_extension
 from dsl_tf.training.finish import finish
+from dsl_tf.training.fitting import fit_to_data
 from dsl_tf.training.given import Given, LossFunction
 from dsl_tf.training.initialisation import start_from
 from dsl_tf.training.interruption import Interruption
@@ -148,15 +151,21 @@ def _train(
     if configuration.deterministic:
         tf.config.experimental.enable_op_determinism()
     splits = load_splits_in_turn(configuration, strategy) if splits is None else splits
+    classes = {name: split.class_names for name, split in splits.items()}
     if "train" in splits:
         train_split = drop_small_classes(splits["train"], configuration.shots, configuration.small_classes)
         splits = {**splits, "train": train_split}
-    check_splits(configuration, splits, strategy.num_replicas_in_sync)
-    exported, run = _build(configuration, splits, given, directory, interruption, strategy, source)
+    fitted = configuration
+    if source == "folder":
+        fitted, splits = fit_to_data(configuration, splits)
+    check_splits(fitted, splits, strategy.num_replicas_in_sync)
+    exported, run = _build(fitted, splits, given, directory, interruption, strategy, source)
     run.checkpoints.restore()
     _check_restored(run)
     fingerprints = {name: split.fingerprint() for name, split in splits.items()}
-    _record(run, fingerprints)
+    _record(run, configuration, fingerprints)
+    if run.is_chief and source == "folder":
+        _record_division(run, classes)
     step = int(run.checkpoints.step)
     if step:
         print(f"Resuming from step {step:,}.")
@@ -228,15 +237,24 @@ def _record_skipped(run: Run) -> None:
         print(f"The skipped files are listed in {str(run.directory / SKIPPED_FILE)!r}.")
 
 
-def _record(run: Run, fingerprints: dict[str, str]) -> None:
+def _record_division(run: Run, classes: dict[str, tuple[str, ...]]) -> None:
+    """Writes which classes form which split, if they were divided here, for evaluations of the run."""
+    path = run.directory / CLASS_SPLIT_FILE
+    if not has_splits(str(run.configuration.data_dir)):
+        write_division(classes, path)
+        print(f"The classes of each split are listed in {str(path)!r}.")
+
+
+def _record(run: Run, asked: TrainingConfiguration, fingerprints: dict[str, str]) -> None:
     """Checks that a run resumes with the same data, and writes its flags and fingerprints."""
     if int(run.checkpoints.step):
         run_directory.check_data(run.directory, fingerprints)
     # Only after all checks: a directory with the flags of a failed start would reject the corrected flags.
     if run.is_chief:
-        if is_extension(run.directory, run.configuration):
-            begin_extension(run.directory, run.configuration, int(run.checkpoints.step))
-        run_directory.record_flags(run.directory, run.configuration)
+        if is_extension(run.directory, asked):
+            begin_extension(run.directory, asked, int(run.checkpoints.step))
+        # As asked for, and not as fitted to the data: the same command resumes the run.
+        run_directory.record_flags(run.directory, asked)
         run_directory.record_data(run.directory, fingerprints)
         _record_skipped(run)
     if distribution.has_other_workers(run.strategy):

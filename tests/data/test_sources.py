@@ -135,7 +135,7 @@ def test_a_data_folder_that_is_not_there_is_an_error_at_once(dataset, tmp_path):
         ("outer", "Try --data_dir='{root}/outer/data'."),
         ("outer/data/train", "Try --data_dir='{root}/outer/data'."),
         ("outer/data/train/green", "Try --data_dir='{root}/outer/data'."),
-        ("elsewhere", "Check the path."),
+        ("elsewhere", "or write a csv file with the columns file and label."),
     ],
 )
 def test_the_folder_that_would_do_is_suggested_at_whatever_level_one_points(tmp_path, data_dir, path, advice):

@@ -19,6 +19,9 @@ DATA_OPTIONS = (
     "val_fraction",
     "keep_truncated",
     "stored_size",
+    "test_fraction",
+    "split_seed",
+    "test_ways",
 )
 
 
@@ -39,7 +42,8 @@ class DataConfiguration(Checked):
     data_dir: str | None = option(
         None,
         "Folder that holds the data, in any format in which the data set is distributed. A folder of your own images "
-        "holds train/CLASS/IMAGE and, if you have them, val and test.",
+        "holds CLASS/IMAGE, or train/CLASS/IMAGE and, if you have them, val and test. A csv or JSON list of your "
+        "images, with the columns file, label and optionally split, does too.",
         "data",
         mathematical=False,
         path=True,
@@ -67,9 +71,24 @@ class DataConfiguration(Checked):
         minimum=0,
         below=1,
     )
+    test_fraction: float | None = option(
+        None,
+        "Fraction of the classes to hold out for the test, for a folder or list without splits; --val_fraction is then "
+        "a fraction of all classes too. By default both are 0.2, and more or less if there are few classes.",
+        "data",
+        minimum=0,
+        below=1,
+    )
+    split_seed: int = option(
+        0,
+        "Seed that divides the classes of a folder or list without splits into train, val and test.",
+        "data",
+        minimum=0,
+    )
     class_split: str | None = option(
         None,
-        f"JSON file that lists the train, val and test classes of a {TFDS_PREFIX} data set.",
+        f"File that lists the train, val and test classes of a {TFDS_PREFIX} data set (JSON), or of a folder or list "
+        "without splits (JSON, or the class_split.csv of another run).",
         "data",
         mathematical=False,
         path=True,
@@ -117,6 +136,11 @@ class DataConfiguration(Checked):
                 f"--dataset must be one of {', '.join(DATASETS)}, or {TFDS_PREFIX}NAME. Received: {self.dataset!r}."
             )
 
+        if self.val_fraction + (self.test_fraction or 0) >= 1:
+            raise UserError(
+                "--val_fraction and --test_fraction must leave classes to train on. Received: "
+                f"{self.val_fraction} and {self.test_fraction}. Lower one of them."
+            )
         if self.stored_size is not None and self.stored_size < (self.image_size or 0):
             raise UserError(
                 f"--stored_size must be at least --image_size={self.image_size}. Received: {self.stored_size}. Raise "
