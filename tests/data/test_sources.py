@@ -122,10 +122,13 @@ def test_folders_that_may_be_a_missing_split_are_named(data_dir, caplog):
     "dataset", ["folder", "mini_imagenet", "tiered_imagenet", "cub", "cifar_fs", "meta_inat", "tfds:cifar10"]
 )
 def test_a_data_folder_that_is_not_there_is_an_error_at_once(dataset, tmp_path):
-    (tmp_path / "file").write_bytes(b"")
+    # Below two empty folders, since the folders above may hold what other tests have written.
+    folder = tmp_path / "empty" / "folder"
+    folder.mkdir(parents=True)
+    (folder / "file").write_bytes(b"")
     for name, found in (("missing", "does not exist"), ("file", "is a file")):
         with pytest.raises(UserError, match=f"--data_dir must be a folder.*Received: '.*{name}', which {found}. Check"):
-            sources.open_splits(dataset, data_dir=tmp_path / name, cache_dir=tmp_path / "cache")
+            sources.open_splits(dataset, data_dir=folder / name, cache_dir=tmp_path / "cache")
     assert not (tmp_path / "cache").exists()
 
 
