@@ -157,10 +157,10 @@ def test_a_run_that_fails_does_not_stop_the_others(first):
 
 
 def test_a_training_that_fails_is_reported(data_dir, tmp_path, capfd):
-    # The data set has fewer classes.
-    chosen = ReproductionConfiguration(datasets=("folder",), rows=("sce",), batch_shapes=("16x3",), runs=str(tmp_path))
-    failed = run_experiments(chosen, {**TINY, "data_dir": str(data_dir)})
-    assert failed == [f"{tmp_path}/folder/sce/16x3/seed0"]
+    # The classes have fewer images.
+    chosen = ReproductionConfiguration(datasets=("folder",), rows=("sce",), batch_shapes=("8x13",), runs=str(tmp_path))
+    failed = run_experiments(chosen, {**TINY, "data_dir": str(data_dir), "small_classes": "error"})
+    assert failed == [f"{tmp_path}/folder/sce/8x13/seed0"]
     assert "failed with exit code 2" in capfd.readouterr().err
 
 
