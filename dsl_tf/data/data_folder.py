@@ -8,7 +8,7 @@ import os
 import pathlib
 from collections.abc import Callable
 
-from dsl_tf.data.listing import Listing, list_folder
+from dsl_tf.data.listing import list_folder
 from dsl_tf.errors import UserError
 
 # Splits as people name them, in any case.
@@ -135,15 +135,19 @@ def no_data_error(
     Returns:
         A `UserError` that says what is there, and which folder above or below would do.
     """
+    found = f"{described(folder)}. {suggestion(folder, *fits, advice=advice)}"
+    return UserError(f"--data_dir={os.fspath(folder)!r} must hold {wanted}. Received: {found}")
+
+
+def suggestion(folder: str | os.PathLike[str], *fits: Callable[[pathlib.Path], bool], advice: str) -> str:
+    """Returns a sentence that names the folder above or below that fits, or else an advice; see `no_data_error`."""
     near = next(filter(None, (_nearest(pathlib.Path(folder), test) for test in fits)), None)
-    advice = f"Try --data_dir={os.fspath(near)!r}." if near else advice
-    return UserError(
-        f"--data_dir={os.fspath(folder)!r} must hold {wanted}. Received: {_described(list_folder(folder))}. {advice}"
-    )
+    return f"Try --data_dir={os.fspath(near)!r}." if near else advice
 
 
-def _described(listing: Listing) -> str:
-    """What is in a folder, such as "2 folders ('cat', 'dog') and 1 image ('a.png')"."""
+def described(folder: str | os.PathLike[str]) -> str:
+    """Returns what is in a folder, such as "2 folders ('cat', 'dog') and 1 image ('a.png')"."""
+    listing = list_folder(folder)
     others = [os.path.basename(entry.path) for entry in listing.skipped if not entry.expected]
     kinds = {"folder": listing.folders, "image": listing.images, "other file": others}
     parts = []

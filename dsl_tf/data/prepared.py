@@ -15,6 +15,7 @@ from absl import logging
 
 from dsl_tf.data import recognition
 from dsl_tf.data.cache import MARKER, check_outside, default_cache_dir, prepare_once, reading_cache
+from dsl_tf.data.data_folder import check_data_dir
 from dsl_tf.data.formats import cifar_fs, cub, tensorflow_datasets
 from dsl_tf.data.names import TFDS_PREFIX
 from dsl_tf.data.raw import RawSplit
@@ -61,13 +62,9 @@ def prepare(
     Raises:
         UserError: if files are missing, wrong or unreadable, or the cache folder cannot be written.
     """
-    if data_dir is not None and not os.path.isdir(data_dir):
+    if data_dir is not None:
         # Checked first, because TensorFlow Datasets would try to download the data.
-        found = "is a file" if os.path.exists(data_dir) else "does not exist"
-        raise UserError(
-            f"--data_dir must be a folder with the data of {dataset}. Received: {os.fspath(data_dir)!r}, which "
-            f"{found}. Check the path."
-        )
+        check_data_dir(data_dir, f"the files of {dataset}", recognition.fits(dataset))
     if data_dir is not None and (pathlib.Path(data_dir) / MARKER).is_file():
         _check_dataset(dataset, data_dir, image_size, stored_size)
         return pathlib.Path(data_dir)

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from dsl_tf.data.data_folder import find_split_folders
+from dsl_tf.data.data_folder import described, find_split_folders, suggestion
 from dsl_tf.data.formats.required import in_words
 from dsl_tf.data.image_kinds import EXTENSIONS
 from dsl_tf.data.listing import list_folder
@@ -49,7 +49,8 @@ def split_folders(folder: pathlib.Path) -> dict[str, dict[str, pathlib.Path]]:
     if missing:
         raise UserError(
             "The folders 'train', 'val' and 'test' must be in one folder. Received: "
-            f"{os.fspath(folder)!r} without {in_words(missing)}. Make the folder or check the path."
+            f"{os.fspath(folder)!r} without {in_words(missing)}, but with {described(folder)}. "
+            + suggestion(folder, lambda near: len(find_split_folders(near)) == len(SPLITS), advice="Make the folder.")
         )
     return {split: sub_folders(found[split]) for split in SPLITS}
 

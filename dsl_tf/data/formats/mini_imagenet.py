@@ -129,17 +129,12 @@ def _labels(split: str, rows: list[ListedImage]) -> np.ndarray:
 def _has_lists_and_imagenet(folder: pathlib.Path) -> bool:
     if imagenet.has_class_folders(folder) and not imagenet.has_pool(folder, class_list("mini_imagenet")):
         return False
-    return _lists(folder) is not None or imagenet.has_tars(folder)
+    return imagenet.has_tars(folder) or (_lists(folder) is not None and imagenet.has_class_folders(folder))
 
 
 def _read_lists_and_imagenet(folder: pathlib.Path) -> dict[str, RawSplit]:
     paths = required_files(folder, _lists(folder) or _LISTS)
     rows = read_lists(paths)
-    if not (imagenet.has_class_folders(folder) or imagenet.has_tars(folder)):
-        raise UserError(
-            f"Beside the csv files must be their images: the folder {_IMAGES!r}, or ImageNet's training images as "
-            f"{imagenet.FILES}. Received: {os.fspath(folder)!r} with neither. Put them there, or links to them."
-        )
     classes = class_list("mini_imagenet")
     images = imagenet.class_images(folder, [name for split in SPLITS for name in classes[split]])
     incomplete = [name for name, found in images.items() if len(found.names) < _FEWEST_OF_IMAGENET]

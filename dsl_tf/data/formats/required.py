@@ -4,6 +4,7 @@ import os
 import pathlib
 from collections.abc import Iterable, Mapping, Sequence
 
+from dsl_tf.data.data_folder import described, suggestion
 from dsl_tf.errors import UserError
 
 _SHOWN = 3
@@ -34,9 +35,13 @@ def required_files(folder: pathlib.Path, names: Mapping[str, str]) -> dict[str, 
     """
     missing = [name for name in names.values() if not os.path.isfile(folder / name)]
     if missing:
+        advice = "Add the missing files, or pass the folder that has all of them."
         raise UserError(
             f"{in_words(list(names.values()))} must be in one folder. Received: {os.fspath(folder)!r} without "
-            f"{in_words(missing)}. Add the missing files, or pass the folder that has all of them."
+            f"{in_words(missing)}, but with {described(folder)}. "
+            + suggestion(
+                folder, lambda near: all(os.path.isfile(near / name) for name in names.values()), advice=advice
+            )
         )
     return {split: folder / name for split, name in names.items()}
 

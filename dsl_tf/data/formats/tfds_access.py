@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 
+from dsl_tf.data.data_folder import described, suggestion
 from dsl_tf.data.formats.json_files import read_json
-from dsl_tf.data.formats.required import in_words
 from dsl_tf.errors import UserError
 
 # Reading one by one from array_record files would take a system call or more for each image.
@@ -62,25 +62,17 @@ def open_builder(name: str, data_dir: str | os.PathLike[str] | None) -> tfds.cor
         if data_dir is None:
             builder = tfds.builder(name)
     if data_dir is not None:
+        base = re.split("[/:]", name)[0]
+        advice = "Correct --data_dir, or omit it to download the data set into TFDS's own folder."
         raise UserError(
             f"{os.fspath(data_dir)!r} must hold {name!r} as TFDS prepares it: a folder of that name with one per "
-            f"version, such as 1.0.0, which has dataset_info.json and features.json. Received: {_found(data_dir)}. "
-            "Correct --data_dir, or omit it to download the data set into TFDS's own folder."
+            f"version, such as 1.0.0, which has dataset_info.json and features.json. Received: {described(data_dir)}. "
+            + suggestion(data_dir, lambda near: any(near.glob(f"{base}/**/dataset_info.json")), advice=advice)
         )
     advice = "Prepare it with TFDS and pass the folder, or pass another form of the data."
     with tfds_errors(f"TFDS's {name!r} cannot be downloaded and prepared.", advice):
         builder.download_and_prepare()
     return builder
-
-
-def _found(data_dir: str | os.PathLike[str]) -> str:
-    if not os.path.isdir(data_dir):
-        return "no folder"
-    try:
-        names = sorted(entry for entry in os.listdir(data_dir) if not entry.startswith("."))
-    except OSError as error:
-        return error.strerror or str(error)
-    return f"{in_words(names)}, or another version" if names else "an empty folder"
 
 
 def values_of(builder: tfds.core.DatasetBuilder, feature: str, positions: np.ndarray | None = None) -> Iterator[Any]:

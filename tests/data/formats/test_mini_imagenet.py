@@ -6,6 +6,7 @@ import tarfile
 import numpy as np
 import pytest
 
+from dsl_tf.data import recognition
 from dsl_tf.data.class_lists import class_list
 from dsl_tf.data.formats.mini_imagenet import FORMATS
 from dsl_tf.data.split import SPLITS
@@ -228,10 +229,22 @@ def test_images_without_lists_and_lists_without_images(tmp_path):
     missing = lists()["train"][:3]
     line = error(tmp_path, LISTS_AND_IMAGES)
     assert ", ".join(map(repr, missing)) + " and 197 more" in line
-    (tmp_path / "images").rmdir()
-    assert "neither" in error(tmp_path, LISTS_AND_IMAGENET)
     (tmp_path / "val.csv").unlink()
-    assert "without 'val.csv'" in error(tmp_path, LISTS_AND_IMAGENET)
+    line = error(tmp_path, LISTS_AND_IMAGES)
+    assert "without 'val.csv', but with 1 folder ('images') and 2 other files ('test.csv', 'train.csv')" in line
+    (tmp_path / "val.csv").touch()
+    (tmp_path / "images").rename(tmp_path / "pictures")
+    line = raised_line(recognition.recognise, "mini_imagenet", tmp_path)
+    assert "Received: 1 folder ('pictures') and 3 other files ('test.csv', 'train.csv', 'val.csv'). Check" in line
+
+
+@pytest.mark.parametrize("path", ["inner/split", "inner/images", "inner/split/val.csv", "."])
+def test_the_folder_that_would_do_is_suggested(tmp_path, path):
+    (tmp_path / "outer" / "inner" / "split").mkdir(parents=True)
+    (tmp_path / "outer" / "inner" / "images").mkdir()
+    write_lists(tmp_path / "outer" / "inner" / "split")
+    line = raised_line(recognition.recognise, "mini_imagenet", tmp_path / "outer" / path)
+    assert line.endswith(f"Try --data_dir='{tmp_path}/outer/inner'.")
 
 
 OTHER = CLASSES["test"][0]

@@ -193,7 +193,7 @@ def test_nothing_is_prepared_in_a_folder_that_is_given(tmp_path):
     assert "'cifar100'" in message and repr(str(tmp_path / "here")) in message and "an empty folder" in message
     (tmp_path / "here" / "mnist").mkdir()
     assert "'mnist'" in raised_line(read_pool, "cifar100", tmp_path / "here")
-    assert "no folder" in raised_line(read_pool, "cifar100", tmp_path / "nowhere")
+    assert "No such file" in raised_line(read_pool, "cifar100", tmp_path / "nowhere")
     assert [str(path) for path in tmp_path.rglob("*")] == [str(tmp_path / "here"), str(tmp_path / "here" / "mnist")]
 
 
