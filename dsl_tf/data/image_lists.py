@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from dsl_tf.data.data_folder import split_named
 from dsl_tf.data.formats.json_files import read_json
 from dsl_tf.data.labelled_images import LabelledImages, alike_notes, same_class
+from dsl_tf.data.listing import list_folder
 from dsl_tf.data.skipped import Skipped
 from dsl_tf.data.split import SPLITS
 from dsl_tf.errors import UserError
@@ -93,9 +94,7 @@ def read_list(path: str | os.PathLike[str]) -> dict[str | None, LabelledImages]:
             raise _error(path, f"have one label and split for {row.file!r}", received, "Keep one of them.")
     present = {image: entry for image, entry in listed.items() if os.path.exists(image)}
     if not present:
-        such = f", such as {next(iter(listed))!r}" if listed else ""
-        advice = "Write paths relative to the folder of the list." if listed else "Add images."
-        raise _error(path, "name images that are there", f"{len(listed):,} names{such}, and none is there", advice)
+        raise _nothing_there(path, [row.file for row, _ in listed.values()])
     skipped += [Skipped(image, "no such file") for image in listed if image not in present]
     by_split: dict[str | None, list[tuple[str, _Row]]] = {split: [] for split in (*SPLITS, None)}
     for image, (row, split) in present.items():
@@ -104,6 +103,16 @@ def read_list(path: str | os.PathLike[str]) -> dict[str | None, LabelledImages]:
     first = next(iter(found))
     found[first] = dataclasses.replace(found[first], skipped=sorted(skipped))
     return found
+
+
+def _nothing_there(path: pathlib.Path, names: list[str]) -> UserError:
+    if not names:
+        return _error(path, "name images that are there", "no name with a label", "Add images.")
+    beside = [folder for folder in list_folder(path.parent).folders if os.path.exists(path.parent / folder / names[0])]
+    advice = f"They are in {beside[0]!r}: write '{beside[0]}/' before each, or move the list there." if beside else ""
+    advice = advice or "Write paths relative to the folder of the list, with the extension."
+    received = f"{len(names):,} names, such as {names[0]!r}, and none is there"
+    return _error(path, "name images that are there", received, advice)
 
 
 def _labelled(path: pathlib.Path, images: list[tuple[str, _Row]]) -> LabelledImages:

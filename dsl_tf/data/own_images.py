@@ -77,7 +77,9 @@ def find_own_images(data_dir: str | os.PathLike[str], division: Division) -> Own
         raise _no_images_error(path)
     base = _base(path)
     found = find_labelled_images(base)
-    if sum(map(bool, found.files.values())) < 2:
+    # Folders train and test with images directly in them are no classes.
+    splits = {split_named(name) for name, files in found.files.items() if files} - {None}
+    if sum(map(bool, found.files.values())) < 2 or len(splits) > 1:
         raise _no_images_error(path)
     return _divided(found, os.fspath(base), division)
 

@@ -69,6 +69,8 @@ def open_splits(
         # Checked first, because a data set without files may be downloaded for minutes.
         check_data_dir(data_dir, f"the files of {dataset}", lambda near: _holds(dataset, near))
     if dataset == "glyphs":
+        if data_dir is not None:
+            logging.warning("--dataset=glyphs does not read --data_dir. For your own images, set --dataset=folder.")
         loaders = _glyphs(image_size, stored_size, cache_dir)
     elif dataset == "folder":
         division = Division(class_split, val_fraction, test_fraction, split_seed, test_ways)

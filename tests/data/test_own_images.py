@@ -168,3 +168,19 @@ def test_the_folder_that_would_do_is_suggested(root, path, expected):
     with pytest.raises(UserError) as caught:
         classes(root.parent / path)
     assert expected.format(root=root.parent) in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_splits_with_images_but_no_classes_are_an_error(root):
+    for name in ("train", "Test"):
+        (root.parent / "flat" / name).mkdir(parents=True)
+        shutil.copy(root / "class 00" / "a.png", root.parent / "flat" / name)
+    shutil.rmtree(root)
+    with pytest.raises(UserError, match="2 folders .'Test', 'train'.. Sort the images into one folder per class"):
+        classes(root.parent / "flat")
+    write_list(root.parent / "flat" / "l.csv", [("train/a.png", "x"), ("Test/a.png", "y")])
+    assert classes(root.parent / "flat") == {"train": ("x", "y")}
+
+
+def test_data_that_are_not_read_are_pointed_out(root, tmp_path, caplog):
+    sources.open_splits("glyphs", data_dir=root, cache_dir=tmp_path / "cache")
+    assert "--dataset=folder" in caplog.text
