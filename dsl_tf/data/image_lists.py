@@ -180,7 +180,9 @@ def _json_rows(path: pathlib.Path) -> Iterator[_Row]:
         if any(isinstance(value, (bool, float, list, dict)) for value in values.values()):
             raise _error(path, "hold text or integers", f"another value in {place}", "Give each image one label.")
         text = {name: "" if value is None else str(value).strip() for name, value in values.items()}
-        yield _Row(place, text["file"], text["label"], text.get("split", ""))
+        # JSON can spell half of a character, which no file can hold.
+        label = text["label"].encode("utf-8", "backslashreplace").decode("utf-8")
+        yield _Row(place, text["file"], label, text.get("split", ""))
 
 
 def _json_lines(path: pathlib.Path) -> list[Any]:

@@ -174,6 +174,11 @@ def _listed(path: pathlib.Path, lists: list[pathlib.Path], division: Division) -
             f"Received: {shown}. Give the list itself, such as --data_dir={os.fspath(lists[0])!r}."
         )
     if None in found:
+        if len(found[None].files) < 2:
+            raise UserError(
+                f"The list {source!r} must have two labels or more. Received: {_shown(list(found[None].files))} alone. "
+                "Add images of other classes."
+            )
         return _divided(found[None], source, division)
     splits = {split: images for split, images in found.items() if split is not None}
     notes = [f"Reading the list {file.name!r} of {os.fspath(file.parent)!r}." for file in lists]

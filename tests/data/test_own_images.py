@@ -184,3 +184,16 @@ def test_splits_with_images_but_no_classes_are_an_error(root):
 def test_data_that_are_not_read_are_pointed_out(root, tmp_path, caplog):
     sources.open_splits("glyphs", data_dir=root, cache_dir=tmp_path / "cache")
     assert "--dataset=folder" in caplog.text
+
+
+def test_half_a_character_in_a_list_is_escaped(root):
+    rows = [("class 00/a.png", r"\ud800"), ("class 01/a.png", "b"), (r"\ud800", "x")]
+    entries = ", ".join(f'{{"file": "{file}", "label": "{label}"}}' for file, label in rows)
+    (root / "l.json").write_text(f"[{entries}]")
+    assert classes(root) == {"train": (r"\ud800", "b")}
+
+
+def test_one_label_is_not_enough(root):
+    write_list(root / "l.csv", [("class 00/a.png", "cat")])
+    with pytest.raises(UserError, match="two labels or more. Received: 'cat' alone"):
+        classes(root)
