@@ -119,7 +119,7 @@ def test_drawings_have_words_two_schemes_and_are_xml(text):
             assert xml.etree.ElementTree.fromstring(drawing).tag.endswith("svg")
     words = " ".join(image["alt"] for image in images)
     assert "SCE⊕NCA (a) 64.50 ± 0.71 (published 65.16)" in words
-    assert "SCE⊕NCA p=0.2 (a) 82.00 ± 0.21 (published 83.51); SCE+NCA (a) 82.00 ± 0.21" in words
+    assert "SCE⊕NCA p=0.2 (b) 82.00 ± 0.21 (published 83.51); SCE+NCA (b) 82.00 ± 0.21" in words
     assert "classification 2.00; metric 1.00; 1-shot 53.00" in words
     assert "in span(W), at the last epoch: SCE⊕NCA 0.400" in words
     assert "in its complement, at the last epoch: SCE⊕NCA 0.200" in words
