@@ -43,6 +43,14 @@ class Alarm(keras.layers.Layer):
         return {**super().get_config(), "at": self.at, "action": self.action}
 
 
+@pytest.fixture(autouse=True)
+def ctrl_c_is_heard():
+    """A shell starts jobs in the background with SIGINT ignored, which a training respects."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def alarmed_backbone(at=None, action=None):
     number = len(ACTIONS)
     ACTIONS[number] = action
