@@ -1,4 +1,4 @@
-"""Checks and times this package on one GPU, in under 8 minutes, and prints a Markdown table.
+"""Checks and times this package on one GPU, and prints a Markdown table. It is made to take under 8 minutes.
 
 Each part runs in a process of its own, because precision, memory and TensorFlow's settings belong to a process. A part
 that fails or takes too long is listed as such. Without a GPU the shapes are small, and the figures say nothing about
