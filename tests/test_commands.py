@@ -17,7 +17,9 @@ import pytest
 
 from dsl_tf import commands, quiet_tensorflow
 from dsl_tf.commands.actions import COMMANDS
+from dsl_tf.commands.command_line import parse
 from dsl_tf.commands.overview import SUMMARIES
+from dsl_tf.errors import UserError
 from tests import programs
 from tests.images import write_striped_folders
 
@@ -334,3 +336,18 @@ def test_only_notes_are_kept_back():
         b"Traceback (most recent call last):\n",
     ]
     assert list(quiet_tensorflow.without_notes(lines)) == lines[2:]
+
+
+@pytest.mark.parametrize(
+    ("flag", "words"),
+    [
+        ("--epochs=x", "--epochs must be a whole number. Received: --epochs=x."),
+        ("--learning_rate=", "--learning_rate must be a number. Received: --learning_rate=."),
+        ("--deterministic=2", "--deterministic must be true or false. Received: --deterministic=2."),
+        ("--noflip=1", "--noflip=1 does not take an argument"),
+    ],
+)
+def test_a_value_of_the_wrong_type_is_told_in_plain_words(flag, words):
+    with pytest.raises(UserError) as error:
+        parse("train", [flag])
+    assert str(error.value) == f"{words} (dsl_tf train --help lists the flags)"

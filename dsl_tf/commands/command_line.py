@@ -2,6 +2,7 @@
 
 import difflib
 import os
+import re
 import sys
 from collections.abc import Sequence
 
@@ -14,6 +15,13 @@ from dsl_tf.runs import flagfiles
 
 # The exit code by which shells recognise a process that Ctrl-C ended.
 _INTERRUPTED = 130
+# What absl and Python say of a value of the wrong type, and what it should be.
+_TYPES = {
+    "('Non-boolean argument": "true or false",
+    "invalid literal for int()": "a whole number",
+    "could not convert string to float": "a number",
+}
+_WRONG_TYPE = re.compile(rf"flag --(\w+)=(.*): ({'|'.join(map(re.escape, _TYPES))}).*", re.DOTALL)
 _VERBOSITIES = ("debug", "info", "warning", "error")
 
 
@@ -66,10 +74,17 @@ def parse(name: str, arguments: Sequence[str]) -> flags.FlagValues:
         raise UserError(f"{name} has no flag --{error.flagname}.{_suggestion(error.flagname, values)} {hint}") from None
     # For example, absl raises a ValueError for --noflip=1.
     except (flags.Error, ValueError) as error:
-        raise UserError(f"{str(error).removeprefix('flag ')} {hint}") from None
+        raise UserError(f"{_in_words(str(error))} {hint}") from None
     if len(rest) > 1:
         raise UserError(f"expected only --flags. Received: {rest[1]!r}. {hint}")
     return values
+
+
+def _in_words(message: str) -> str:
+    """Returns absl's message about a flag, in the words of our own errors if the value has the wrong type."""
+    if found := _WRONG_TYPE.fullmatch(message):
+        return f"--{found[1]} must be {_TYPES[found[3]]}. Received: --{found[1]}={found[2]}."
+    return message.removeprefix("flag ")
 
 
 def _suggestion(name: str, values: flags.FlagValues) -> str:
