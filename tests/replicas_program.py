@@ -149,10 +149,21 @@ def trained(strategy):
 
 # Limits that every step exceeds.
 OPTIONS = {
-    "clip_norm": {"clip_norm": 0.05, "ema_momentum": 0.7, "precision": "mixed_float16"},
+    "clip_norm": {
+        "clip_norm": 0.05,
+        "ema_momentum": 0.7,
+        "precision": "mixed_float16",
+        "backbone_learning_rate_factor": 0.3,
+    },
     "clipnorm": {"optimizer": lambda: keras.optimizers.SGD(0.01, clipnorm=0.02, use_ema=True, ema_momentum=0.7)},
     "clipvalue": {"optimizer": lambda: keras.optimizers.SGD(0.01, clipvalue=1e-3, loss_scale_factor=8.0)},
-    "lamb": {"optimizer": "lamb", "label_smoothing": 0.1, "schedule": "cosine", "freeze_until": "first"},
+    "lamb": {
+        "optimizer": "lamb",
+        "label_smoothing": 0.1,
+        "schedule": "cosine",
+        "freeze_until": "first",
+        "backbone_learning_rate_factor": 3.0,
+    },
 }
 
 

@@ -30,7 +30,7 @@ class Parts:
 
     @property
     def trainable_weights(self) -> list[keras.Variable]:
-        """The weights that the optimizer updates."""
+        """The weights that the optimizer updates, those of the backbone first."""
         classifier_weights = self.classifier.trainable_weights if self.classifier else []
         return self.backbone.trainable_weights + classifier_weights + loss_weights(self.loss)
 
@@ -100,9 +100,15 @@ def build_loss(
 
 
 def _build_optimizer(
-    configuration: TrainingConfiguration, steps_per_epoch: int, given: keras.optimizers.Optimizer | None
+    configuration: TrainingConfiguration,
+    steps_per_epoch: int,
+    given: keras.optimizers.Optimizer | None,
+    backbone_weights: int,
 ) -> keras.optimizers.Optimizer:
-    optimizer = named_optimizer(configuration, steps_per_epoch) if given is None else copied_optimizer(given)
+    if given is None:
+        optimizer = named_optimizer(configuration, steps_per_epoch, backbone_weights)
+    else:
+        optimizer = copied_optimizer(given)
     # bfloat16 has float32's range; only float16's small gradients need the loss scaled.
     if configuration.precision != "mixed_float16" or isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
         return optimizer
@@ -153,7 +159,7 @@ def build(
             backbone,
             classifier,
             build_loss(configuration, classifier, given.loss),
-            _build_optimizer(configuration, steps_per_epoch, given.optimizer),
+            _build_optimizer(configuration, steps_per_epoch, given.optimizer, len(backbone.trainable_weights)),
         )
     except ValueError as error:
         raise UserError(" ".join(str(error).split())) from None

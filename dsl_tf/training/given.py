@@ -58,7 +58,8 @@ class Given:
             UserError: if a flag would have no effect, or the optimizer cannot run on these devices.
         """
         if self.optimizer is not None:
-            _check_defaults("optimizer", configuration, ("optimizer", "schedule", "clip_norm", "ema_momentum"))
+            flags = ("optimizer", "schedule", "clip_norm", "ema_momentum", "backbone_learning_rate_factor")
+            _check_defaults("optimizer", configuration, flags)
             if replicas > 1:
                 _check_for_several_devices(single_optimizers(self.optimizer))
         if self.loss is not None:

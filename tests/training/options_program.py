@@ -27,9 +27,16 @@ KINDS = {
         "clip_norm": 0.5,
         "ema_momentum": 0.8,
         "label_smoothing": 0.1,
+        "backbone_learning_rate_factor": 0.3,
     },
     "stopped early": {"optimizer": "lion", "schedule": "constant", "precision": "mixed_float16", "early_stopping": 1},
-    "started and frozen": {"init_from": "start.keras", "freeze_until": "first_normalization", "weight_decay": 0.01},
+    "started and frozen": {
+        "init_from": "start.keras",
+        "freeze_until": "first_normalization",
+        "weight_decay": 0.01,
+        "optimizer": "adamw",
+        "backbone_learning_rate_factor": 0.1,
+    },
     "own": {},
 }
 

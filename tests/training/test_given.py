@@ -202,6 +202,7 @@ class NoConfiguration(keras.optimizers.SGD):
     [
         ("optimizer", {"clip_norm": 1.0}, "--clip_norm=1.0"),
         ("optimizer", {"schedule": "cosine"}, "--schedule=cosine"),
+        ("optimizer", {"backbone_learning_rate_factor": 0.1}, "--backbone_learning_rate_factor=0.1"),
         ("loss", {"label_smoothing": 0.1}, "--label_smoothing=0.1"),
     ],
 )

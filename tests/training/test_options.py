@@ -107,7 +107,7 @@ def test_the_whole_gradient_is_clipped_to_its_norm():
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_every_optimizer_of_keras_is_built_with_schedule_and_decay(name):
     configuration = tiny_configuration("unused", optimizer=name, learning_rate=0.01, warmup_epochs=0, weight_decay=0.5)
-    optimizer = named_optimizer(configuration, 4)
+    optimizer = named_optimizer(configuration, 4, 0)
     kernel = keras.Variable(np.ones((4, 3), np.float32))
     optimizer.build([kernel])
     optimizer.apply([tf.zeros((4, 3))])
@@ -121,7 +121,7 @@ def test_a_run_of_a_version_without_these_flags_goes_on(tmp_path):
     configuration = tiny_configuration(tmp_path)
     run_directory.record_flags(tmp_path, configuration)
     flags = tmp_path / run_directory.FLAGFILE
-    new = ("--optimizer", "--schedule", "--label_smoothing")
+    new = ("--optimizer", "--schedule", "--label_smoothing", "--backbone_learning_rate_factor")
     kept = [line for line in flags.read_text().splitlines() if not line.startswith(new)]
     assert len(kept) == len(flags.read_text().splitlines()) - len(new) and "--learning_rate=0.1" in kept
     flags.write_text("\n".join(kept) + "\n")

@@ -65,6 +65,14 @@ class OptimisationConfiguration(MethodConfiguration):
         "optimisation",
         above=0,
     )
+    backbone_learning_rate_factor: float = option(
+        1.0,
+        "Factor of the learning rate of the backbone, such as 0.1 to keep more of pretrained weights. The classifier "
+        "and the weights of a loss learn at --learning_rate. It scales Keras's decoupled weight decay of the backbone "
+        "too.",
+        "optimisation",
+        above=0,
+    )
     schedule: str = option(
         "step",
         "Learning rate after the warm-up: it drops at --decay_epochs (step), falls to 0 along a cosine until the last "
