@@ -47,7 +47,7 @@ def read_division(path: str | os.PathLike[str], names: Sequence[str]) -> tuple[d
         listed = read_class_split(path)
         split_of = {same_class(str(name)): split for split, of_split in listed.items() for name in of_split}
     else:
-        split_of = _read_csv(path)
+        split_of = read_split_column(path, "class")
     # A name that a spreadsheet would read as a formula is written with an apostrophe.
     found = {name: split_of.get(same_class(name), split_of.get(same_class(guarded(name)))) for name in names}
     classes = {split: sorted(name for name in names if found[name] == split) for split in SPLITS}
@@ -59,12 +59,26 @@ def read_division(path: str | os.PathLike[str], names: Sequence[str]) -> tuple[d
     return {split: of for split, of in classes.items() if of}, [name for name in names if found[name] is None]
 
 
-def _read_csv(path: str | os.PathLike[str]) -> dict[str, str]:
-    expected = f"--class_split={os.fspath(path)!r} must be a csv file with the header class,split and a split per class"
+def read_split_column(path: str | os.PathLike[str], column: str) -> dict[str, str]:
+    """Reads which split each name belongs to.
+
+    Args:
+        path: a csv file.
+        column: the header of the column of names, such as `"class"`, beside `"split"`. Others are ignored.
+
+    Returns:
+        A dict from names, as `same_class` returns them, to splits.
+
+    Raises:
+        UserError: if the file cannot be read, or a name has no split or two.
+    """
+    expected = (
+        f"--class_split={os.fspath(path)!r} must be a csv file with the header {column},split and a split per {column}"
+    )
     try:
         reader = csv.DictReader(io.StringIO(read_text(path).removeprefix("\ufeff"), newline=""), strict=True)
         reader.fieldnames = [name.strip().lower() for name in reader.fieldnames or ()]
-        rows = [(row.get("class"), (row.get("split") or "").strip().lower()) for row in reader]
+        rows = [(row.get(column), (row.get("split") or "").strip().lower()) for row in reader]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise UserError(f"{expected}. Received: {reason}. Check the file.") from None

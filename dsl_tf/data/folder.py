@@ -193,7 +193,8 @@ def _report_shared(
     if not any_left:
         raise UserError(
             f"{where} must have different classes, since the accuracy is about classes unseen in training. Received: "
-            f"no class is left for {split!r}, since {earlier!r} has all {count}, such as {shared[0]!r}. {advice}"
+            f"no class is left for {split!r}, since {earlier!r} has all {count}, such as {shared[0]!r}. {advice} If "
+            "the classes are meant to be the same, set --held_out=images."
         )
     message = (
         f"{where} should have different classes, since the accuracy is about classes unseen in training. Received: "

@@ -61,7 +61,7 @@ def find_labelled_images(folder: str | os.PathLike[str]) -> LabelledImages:
         skipped += [Skipped(os.path.join(listing.path, name), reason) for name in visit.folders]
         visit.folders.clear()
         parts = visit.parts[:-1] if visit.parts in inner_of_class else visit.parts
-        found.append((_readable("/".join(parts)), visit))
+        found.append((readable("/".join(parts)), visit))
     found, doubles = _without_doubles(found)
     files, folders, notes = _joined(sorted(found, key=lambda pair: pair[0]))
     # As in Tiny ImageNet's val and test.
@@ -104,8 +104,8 @@ def _alike(name: str) -> str:
     return "/".join(part.strip() for part in same_class(name).casefold().split("/"))
 
 
-def _readable(name: str) -> str:
-    """The name in Unicode: bytes that are not UTF-8 become \\x and two digits."""
+def readable(name: str) -> str:
+    """Returns a name in Unicode: bytes that are not UTF-8 become \\x and two digits."""
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dsl_tf.data.class_division import read_division
 from dsl_tf.data.data_folder import find_split_folders, has_split_folders, no_data_error, split_named
 from dsl_tf.data.division import divide_classes
+from dsl_tf.data.folder import find_split
+from dsl_tf.data.image_division import divide_images, read_image_division
 from dsl_tf.data.image_lists import EXTENSIONS, find_lists, read_list
 from dsl_tf.data.labelled_images import LabelledImages, find_labelled_images
 from dsl_tf.data.listing import list_folder
@@ -31,7 +33,7 @@ class OwnImages:
         splits: the images by `"train"`, `"val"` and `"test"`, as far as they are there.
         source: the folder or list that they come from.
         notes: sentences for the user.
-        divided: whether the classes were divided here.
+        divided: whether the classes, or the images of each class, were divided here.
     """
 
     splits: dict[str, LabelledImages]
@@ -39,16 +41,25 @@ class OwnImages:
     notes: list[str]
     divided: bool
 
+    @property
+    def folder(self) -> str:
+        """The folder that paths are relative to."""
+        return _folder_of(self.source)
+
 
 @dataclasses.dataclass(frozen=True)
 class Division:
-    """How to divide the classes: as a file says or, if there is none, as `divide_classes` does."""
+    """How to divide the classes: as a file says or, if there is none, as `divide_classes` does.
+
+    With `held_out="images"`, the images of each class are divided instead, as `divide_images` does.
+    """
 
     class_split: str | os.PathLike[str] | None = None
     val_fraction: float = 0.0
     test_fraction: float | None = None
     seed: int = 0
     ways: int = 5
+    held_out: str = "classes"
 
 
 def is_divided(folder: str | os.PathLike[str]) -> bool:
@@ -63,13 +74,17 @@ def find_own_images(data_dir: str | os.PathLike[str], division: Division) -> Own
     """Finds labelled images in a list, or in a folder that is not divided into splits.
 
     Args:
-        data_dir: the list, or a folder that holds one, several that are named as splits, or folders of classes.
+        data_dir: the list, or a folder that holds one, several that are named as splits, or folders of classes. If
+            images are held out, also a folder that is divided into splits.
         division: how to divide the classes if nothing else says so.
 
     Raises:
         UserError: if there are no labelled images; it says what is there, and which folder near it would do.
     """
     path = pathlib.Path(data_dir)
+    if division.held_out == "images" and path.is_dir() and is_divided(path):
+        given = {split: find_split(path, split) for split in find_split_folders(path)}
+        return _with_splits(given, os.fspath(path), [], division)
     lists = [path] if path.is_file() else find_lists(path)
     if lists:
         return _listed(path, lists, division)
@@ -182,7 +197,27 @@ def _listed(path: pathlib.Path, lists: list[pathlib.Path], division: Division) -
         return _divided(found[None], source, division)
     splits = {split: images for split, images in found.items() if split is not None}
     notes = [f"Reading the list {file.name!r} of {os.fspath(file.parent)!r}." for file in lists]
+    return _with_splits(splits, source, notes, division)
+
+
+def _with_splits(splits: dict[str, LabelledImages], source: str, notes: list[str], division: Division) -> OwnImages:
+    """Images whose splits are given; a fraction of each class's training images may be held out for validation."""
+    if division.held_out == "images" and division.val_fraction and "train" in splits:
+        if "val" in splits:
+            raise UserError(
+                "--val_fraction needs data without a val split. Received: "
+                f"{division.val_fraction}, and {source!r} with one. Omit the flag."
+            )
+        held_out, why = divide_images(
+            splits["train"], _folder_of(source), division.val_fraction, 0.0, seed=division.seed
+        )
+        splits = {**held_out, **{split: images for split, images in splits.items() if split != "train"}}
+        notes = [*notes, f"Training images of each class are held out for val. {why}".strip()]
     return OwnImages(splits, source, notes, divided=False)
+
+
+def _folder_of(source: str) -> str:
+    return source if os.path.isdir(source) else os.path.dirname(os.path.abspath(source))
 
 
 def _together(found: Mapping[str | None, LabelledImages]) -> LabelledImages:
@@ -201,6 +236,28 @@ def _together(found: Mapping[str | None, LabelledImages]) -> LabelledImages:
 
 
 def _divided(found: LabelledImages, source: str, division: Division) -> OwnImages:
+    return (_divided_images if division.held_out == "images" else _divided_classes)(found, source, division)
+
+
+def _divided_images(found: LabelledImages, source: str, division: Division) -> OwnImages:
+    if division.class_split is not None:
+        splits, why = read_image_division(division.class_split, found, _folder_of(source)), ""
+        how = f"as {os.fspath(division.class_split)!r} says"
+    else:
+        splits, why = divide_images(
+            found, _folder_of(source), division.val_fraction, division.test_fraction, division.seed
+        )
+        how = f"by --split_seed={division.seed}"
+    count = sum(map(bool, found.files.values()))
+    notes = [f"{source!r} has no splits: the images of each of its {count} classes are divided {how}. {why}".strip()]
+    for split, of_split in splits.items():
+        sizes = [len(files) for files in of_split.files.values() if files]
+        each = f"{min(sizes)} to {max(sizes)}" if min(sizes) < max(sizes) else f"{sizes[0]}"
+        notes.append(f"  {split}: {sum(sizes):,} images of {len(sizes)} classes, {each} per class")
+    return OwnImages(splits, source, notes, divided=True)
+
+
+def _divided_classes(found: LabelledImages, source: str, division: Division) -> OwnImages:
     names = [name for name, files in found.files.items() if files]
     others: list[str] = []
     if division.class_split is not None:

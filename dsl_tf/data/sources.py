@@ -33,6 +33,7 @@ def open_splits(
     test_fraction: float | None = None,
     split_seed: int = 0,
     test_ways: int = 5,
+    held_out: str = "classes",
 ) -> dict[str, Callable[[], Split]]:
     """Finds the splits of a data set, and prepares a named data set if necessary.
 
@@ -45,7 +46,7 @@ def open_splits(
         cache_dir: the folder for prepared data; None for `$XDG_CACHE_HOME/dsl_tf` or `~/.cache/dsl_tf`.
         allow_partial: for named data sets, whether fewer images than published are accepted.
         class_split: for `tfds:` data sets, a JSON file with the classes of each split. For a `folder` or list without
-            splits, such a file or a run's `class_split.csv`.
+            splits, such a file or a run's `class_split.csv`; if images are held out, a run's `image_split.csv`.
         val_fraction: the fraction of the training classes to hold out if there is no val split. As in `divide_classes`
             if there are no splits at all.
         keep_truncated: for `folder`, whether to read truncated JPEG files as far as possible.
@@ -54,6 +55,9 @@ def open_splits(
         test_fraction: for a `folder` or list without splits, as in `divide_classes`.
         split_seed: for a `folder` or list without splits, the seed that divides the classes.
         test_ways: for a `folder` or list without splits, the classes that validation and test need.
+        held_out: for `folder`, whether whole `"classes"` are validated and tested on, or held-out `"images"` of the
+            training classes. With `"images"`, fractions are of each class's images, as in `divide_images`, and splits
+            may have the same classes.
 
     Returns:
         A dict from the names of the existing splits, in the order train, val, test, to functions that load them and
@@ -65,6 +69,11 @@ def open_splits(
     """
     if dataset != "folder" and test_fraction is not None:
         raise _divided_error("--test_fraction", test_fraction)
+    if dataset != "folder" and held_out != "classes":
+        raise UserError(
+            f"--held_out={held_out} is for a folder or list of your own, --dataset=folder. Received: "
+            f"--dataset={dataset}, whose splits have different classes. Omit the flag."
+        )
     if dataset not in ("glyphs", "folder") and data_dir is not None:
         # Checked first, because a data set without files may be downloaded for minutes.
         check_data_dir(data_dir, f"the files of {dataset}", lambda near: _holds(dataset, near))
@@ -73,7 +82,7 @@ def open_splits(
             logging.warning("--dataset=glyphs does not read --data_dir. For your own images, set --dataset=folder.")
         loaders = _glyphs(image_size, stored_size, cache_dir)
     elif dataset == "folder":
-        division = Division(class_split, val_fraction, test_fraction, split_seed, test_ways)
+        division = division_of(class_split, val_fraction, test_fraction, split_seed, test_ways, held_out)
         return _folder(data_dir, image_size, division, (strict, cache_dir, keep_truncated, stored_size))
     elif dataset in DATASETS or dataset.startswith(TFDS_PREFIX):
         # Imported here, because the import of TensorFlow Datasets is slow.
@@ -87,6 +96,19 @@ def open_splits(
     else:
         raise UserError(f"--dataset must be one of {', '.join(DATASETS)}, or {TFDS_PREFIX}NAME. Received: {dataset!r}.")
     return _with_held_out_classes(loaders, val_fraction) if val_fraction else loaders
+
+
+def division_of(
+    class_split: str | os.PathLike[str] | None = None,
+    val_fraction: float = 0.0,
+    test_fraction: float | None = None,
+    split_seed: int = 0,
+    test_ways: int = 5,
+    held_out: str = "classes",
+    **_: Any,
+) -> Division:
+    """Returns the division of a folder or list without splits that options of `open_splits` ask for."""
+    return Division(class_split, val_fraction, test_fraction, split_seed, test_ways, held_out)
 
 
 def _holds(dataset: str, near: pathlib.Path) -> bool:
@@ -118,19 +140,24 @@ def _folder(
         raise UserError("--dataset=folder needs --data_dir, a folder of images or a list of them. Received: none.")
     if not is_list_file(data_dir):
         check_data_dir(data_dir, WANTED, fits, has_classes)
-        if is_divided(data_dir):
+        if division.held_out == "classes" and is_divided(data_dir):
             return _split_folders(data_dir, image_size, division, options)
     own = find_own_images(data_dir, division)
+    if not own.divided:
+        _check_divided(division)
     size = image_size or folder.suitable_size(own.source, next(iter(own.splits.values())))
     for note in own.notes:
         print(note)
+    # Of splits that may have the same classes, each is read as if there were no earlier ones.
+    alone = division.held_out == "images"
     loaders: dict[str, Callable[[], Split]] = {
-        split: functools.partial(folder.read_split, own.source, split, own.splits, size, *options)
+        split: functools.partial(
+            folder.read_split, own.source, split, {split: own.splits[split]} if alone else own.splits, size, *options
+        )
         for split in own.splits
     }
-    if own.divided:
+    if own.divided or alone:
         return loaders
-    _check_divided(division)
     return _with_held_out_classes(loaders, division.val_fraction) if division.val_fraction else loaders
 
 

@@ -2,9 +2,11 @@
 
 import dataclasses
 import hashlib
+from collections.abc import Sequence
 
 import numpy as np
 
+from dsl_tf.data.labelled_images import same_class
 from dsl_tf.data.skipped import Skipped
 from dsl_tf.data.stored_images import StoredImages
 
@@ -105,6 +107,18 @@ class Split:
         held_out = np.zeros(self.class_count, bool)
         held_out[(np.arange(count) * 2 + 1) * self.class_count // (2 * count)] = True
         return self._of_classes(~held_out, self.skipped), self._of_classes(held_out, ())
+
+    def labelled_as(self, class_names: Sequence[str]) -> "Split":
+        """Returns the images of given classes, labelled by their position among these; others are left out.
+
+        Args:
+            class_names: names of classes, some of which may have no images here.
+        """
+        position = {same_class(name): label for label, name in enumerate(class_names)}
+        known = np.array([same_class(name) in position for name in self.class_names], bool)
+        kept = self if known.all() else self._of_classes(known, self.skipped)
+        labels = np.array([position[same_class(name)] for name in kept.class_names], np.int32)
+        return dataclasses.replace(kept, labels=labels[kept.labels], class_names=tuple(class_names))
 
     def _of_classes(self, chosen: np.ndarray, skipped: tuple[Skipped, ...]) -> "Split":
         rows = np.flatnonzero(chosen[self.labels])

@@ -13,6 +13,7 @@ from dsl_tf.evaluation.confusion import confusion, confusion_rates, most_confuse
 from dsl_tf.files import csv_text, replacing, write_text
 from dsl_tf.report.confusion_figure import draw_confused_pairs, draw_confusion
 from dsl_tf.report.csv_files import safe_cell
+from dsl_tf.report.known_classes import known_classes_text
 from dsl_tf.report.paired_figure import draw_paired
 from dsl_tf.report.paired_table import comparison_table
 from dsl_tf.report.projector import write_projector
@@ -60,8 +61,9 @@ def evaluation_text(evaluation: Evaluation) -> str:
     parts = []
     several = len(evaluation.results) > 1
     for result in evaluation.results:
-        lines = [] if evaluation.comparisons else [accuracy_table(result.accuracies)]
-        lines += [] if evaluation.comparisons else _classes_text(result.accuracies)
+        lines = []
+        if result.outcomes and not evaluation.comparisons:
+            lines = [accuracy_table(result.accuracies), *_classes_text(result.accuracies)]
         lines += _details_text(result.details)
         if result.subject.data == "other data":
             lines.append(_OTHER_DATA)
@@ -84,7 +86,7 @@ def _classes_text(accuracies: Sequence[dict[str, Any]]) -> list[str]:
 
 def _details_text(details: dict[str, Any]) -> list[str]:
     """Formats the retrieval metrics and subspace accuracies that were measured."""
-    parts = []
+    parts = [known_classes_text(details["known_classes"])] if "known_classes" in details else []
     if "retrieval" in details:
         names = {"recall_at_": "Recall@", "map_at_r": "MAP@R"}
         values = []
@@ -110,7 +112,7 @@ def _data_name(evaluation: Evaluation) -> str:
 
 def _measure_title(evaluation: Evaluation, classifier: str, feature_transform: str, shots: int) -> str:
     """Returns a title, such as "glyphs test, 5-way 1-shot: nearest class centroid, raw features"."""
-    entry = evaluation.results[0].outcomes[0].entry
+    entry = next(result for result in evaluation.results if result.outcomes).outcomes[0].entry
     other = any(result.subject.data == "other data" for result in evaluation.results)
     data = f"{'other data than trained on, ' if other else ''}{_data_name(evaluation)} {entry['split']}".strip()
     return f"{data}, {entry['ways']}-way {shots}-shot: {measure_text(classifier, feature_transform)}"
@@ -155,7 +157,7 @@ def _write_files(evaluation: Evaluation, directory: pathlib.Path) -> None:
         draw_paired(matrix, directory / name, title)
     several = len(evaluation.results) > 1
     for number, result in enumerate(evaluation.results, start=1):
-        if result.details:
+        if result.details and result.outcomes:
             entry = result.outcomes[0].entry
             measure = _measure_title(evaluation, entry["classifier"], entry["feature_transform"], entry["shots"])
             _write_details(result, directory, f"{number}_" if several else "", measure)

@@ -4,6 +4,7 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
+from dsl_tf.report.known_classes import known_classes_text
 from dsl_tf.report.text_table import text_table
 from dsl_tf.report.wording import with_error
 
@@ -46,6 +47,8 @@ def results_summary(results: dict[str, Any], directory: str | os.PathLike[str]) 
         chance = ", ".join(f"{1 / ways:.1%}" for ways in sorted({entry["ways"] for entry in results["accuracies"]}))
         lines += [f"Few-shot accuracy of {results['loss']} on classes unseen in training (chance: {chance}):", ""]
         lines += [accuracy_table(results["accuracies"]), ""]
+    if known := results.get("known_classes"):
+        lines += [f"Loss: {results['loss']}. {known_classes_text(known)}", ""]
     if scores := results.get("discriminant_scores"):
         lines += [
             f"Discriminant score (Table 1): {scores['classifier_subspace']:.3f} in span(W), "

@@ -14,6 +14,7 @@ from dsl_tf import distribution
 from dsl_tf.evaluation.accuracy import Outcome, class_accuracies, few_shot_accuracies
 from dsl_tf.evaluation.classifiers import classifier_of
 from dsl_tf.evaluation.discriminant import subspace_features, subspace_scores
+from dsl_tf.evaluation.known_classes import known_class_measures, transformed_class_means
 from dsl_tf.evaluation.paired import PairedMatrix, comparison_matrix
 from dsl_tf.evaluation.retrieval import retrieval_metrics
 from dsl_tf.evaluation.spectrum import singular_values
@@ -22,7 +23,7 @@ from dsl_tf.runs import directory as run_directory
 from dsl_tf.runs import subjects
 from dsl_tf.runs.accuracies import tested
 from dsl_tf.runs.configuration import EvaluationConfiguration
-from dsl_tf.runs.evaluations import evaluation_name
+from dsl_tf.runs.evaluations import evaluation_name, known_classes_name
 from dsl_tf.runs.features_file import of_features_file
 from dsl_tf.runs.subjects import Subject
 from dsl_tf.runs.titles import titles
@@ -34,8 +35,10 @@ class SubjectResult:
 
     Args:
         subject: the `Subject`.
-        outcomes: one `Outcome` per number of shots, classifier and feature transform.
+        outcomes: one `Outcome` per number of shots, classifier and feature transform; none if the classes are those of
+            the training.
         details: retrieval metrics, subspace accuracies and scores, and singular values, a dict; empty unless asked for.
+            If the classes are those of the training, `known_classes` holds what `known_class_measures` returned.
     """
 
     subject: Subject
@@ -83,11 +86,11 @@ class Evaluation:
     @property
     def name(self) -> str:
         """What was measured, as the name of a folder."""
-        return evaluation_name(
-            [(result.subject.name, result.subject.data_fingerprint) for result in self.results],
-            [entry for result in self.results for entry in result.accuracies],
-            any(result.details for result in self.results),
-        )
+        subjects = [(result.subject.name, result.subject.data_fingerprint) for result in self.results]
+        entries = [entry for result in self.results for entry in result.accuracies]
+        if not entries:
+            return known_classes_name(subjects, [result.details["known_classes"] for result in self.results])
+        return evaluation_name(subjects, entries, any(result.details for result in self.results))
 
 
 def evaluate(configuration: EvaluationConfiguration) -> Evaluation:
@@ -148,6 +151,8 @@ def _evaluate_subject(configuration: EvaluationConfiguration, subject: Subject) 
     transforms = configuration.feature_transforms or tuple(
         kind for kind in FEATURE_TRANSFORMS if kind != "cl2" or subject.mean is not None
     )
+    if subject.trained is not None:
+        return SubjectResult(subject, (), _of_known_classes(subject, configuration, transforms))
     arguments: dict[str, Any] = {
         "ways": configuration.ways,
         "shots": configuration.shots,
@@ -169,6 +174,22 @@ def _evaluate_subject(configuration: EvaluationConfiguration, subject: Subject) 
         if subject.kernel is not None:
             details.update(_of_subspaces(subject, subject.kernel, configuration.split, options))
     return SubjectResult(subject, outcomes, details)
+
+
+def _of_known_classes(
+    subject: Subject, configuration: EvaluationConfiguration, transforms: Sequence[str]
+) -> dict[str, Any]:
+    """Measures images of the training's classes by their means and by the training's classifier."""
+    assert subject.trained
+    features, labels = subject.trained()
+    mean = features.mean(axis=0) if subject.mean is None else subject.mean
+    means = transformed_class_means(features, labels, len(subject.class_names), tuple(transforms), mean)
+    classifier = None if subject.kernel is None or subject.bias is None else (subject.kernel, subject.bias)
+    measured = known_class_measures(subject.features, subject.labels, configuration.split, means, mean, classifier)
+    return {
+        "known_classes": measured,
+        **({"retrieval": retrieval_metrics(subject.features, subject.labels)} if configuration.details else {}),
+    }
 
 
 def _of_subspaces(subject: Subject, kernel: np.ndarray, split: str, options: Mapping[str, Any]) -> dict[str, Any]:

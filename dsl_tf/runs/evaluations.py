@@ -57,6 +57,18 @@ def evaluation_name(
     return re.sub(r"[^0-9A-Za-z_.-]", "-", "_".join(parts[:-1]))[:180] + f"_{digest[:8]}"
 
 
+def known_classes_name(subjects: Sequence[tuple[str, str | None]], measured: Sequence[dict[str, Any]]) -> str:
+    """Names an evaluation of held-out images of known classes, as `evaluation_name` names others.
+
+    Args:
+        subjects: as there.
+        measured: what `known_class_measures` returned for each.
+    """
+    kinds = [[(entry["split"], entry["feature_transform"]) for entry in found["accuracies"]] for found in measured]
+    digest = hashlib.sha256(repr([subjects, kinds]).encode()).hexdigest()
+    return f"{kinds[0][0][0]}_known_classes_{digest[:8]}"
+
+
 def read_evaluations(directory: str | os.PathLike[str]) -> list[dict[str, Any]]:
     """Reads the accuracies that evaluations of a run measured on the run's own data.
 

@@ -4,7 +4,7 @@ import dataclasses
 import os
 import pathlib
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -13,6 +13,7 @@ import tensorflow as tf
 from dsl_tf.data import Split, sources
 from dsl_tf.data.cache import default_cache_dir
 from dsl_tf.data.class_division import CLASS_SPLIT_FILE
+from dsl_tf.data.image_division import IMAGE_SPLIT_FILE
 from dsl_tf.data.own_images import has_splits
 from dsl_tf.data.stored_images import StoredImages
 from dsl_tf.errors import UserError, reason_of
@@ -39,6 +40,9 @@ class Subject:
         validation: a function that returns features and labels of the validation classes; None if there are none.
         mean: the mean of the training features `[d]`, or None.
         kernel: the classifier's weights `[d, C]` of the training classes, or None.
+        bias: the classifier's bias `[C]`, or None.
+        trained: if the classes are those of the training, a function that returns features and labels of the training
+            images; otherwise None.
         images: uint8 `[n, h, w, 3]`, an array or `StoredImages`, or None.
         training: the `TrainingConfiguration` of the run, or None.
         data_fingerprint: the fingerprint of the split, or None.
@@ -52,6 +56,8 @@ class Subject:
     validation: Callable[[], tuple[np.ndarray, np.ndarray]] | None = None
     mean: np.ndarray | None = None
     kernel: np.ndarray | None = None
+    bias: np.ndarray | None = None
+    trained: Callable[[], tuple[np.ndarray, np.ndarray]] | None = None
     images: Any = None
     training: TrainingConfiguration | None = None
     data_fingerprint: str | None = None
@@ -93,7 +99,7 @@ def of_run(directory: str | os.PathLike[str], split: str, data_dir: str | None =
             "Python with dsl_tf.evaluation.few_shot_accuracies."
         )
     backbone = _load_backbone(directory)
-    mean, kernel = _load_statistics(directory, backbone.output_shape[-1])
+    statistics = _load_statistics(directory, backbone.output_shape[-1])
     options = {**training.data_options, "image_size": backbone.input_shape[1]}
     if data_dir:
         options["data_dir"] = data_dir
@@ -107,16 +113,18 @@ def of_run(directory: str | os.PathLike[str], split: str, data_dir: str | None =
         sources.open_splits(**options),
         split,
         compute,
-        mean=mean,
-        kernel=kernel,
+        statistics if options["held_out"] == "images" else None,
+        mean=statistics.mean,
+        kernel=statistics.kernel,
+        bias=statistics.bias,
         training=training,
         trained_fingerprint=(results.get("data_fingerprint") or {}).get(split),
     )
 
 
 def _recorded_division(directory: pathlib.Path, options: Mapping[str, Any]) -> dict[str, Any]:
-    """The file of a run with its division of classes, if its data need one: no class of training may be tested."""
-    path = directory / CLASS_SPLIT_FILE
+    """The file of a run with its division, if its data need one: nothing that was trained on may be tested."""
+    path = directory / (IMAGE_SPLIT_FILE if options.get("held_out") == "images" else CLASS_SPLIT_FILE)
     data_dir = options.get("data_dir")
     if options.get("dataset") != "folder" or not data_dir or not path.is_file() or not os.path.exists(data_dir):
         return {}
@@ -158,13 +166,17 @@ def of_saved_model(directory: str, split: str, data_options: Mapping[str, Any]) 
     fingerprint = files_fingerprint(directory)
     size = data_options.get("image_size") or model.image_size
     options = {**data_options, "image_size": size, "stored_size": model.stored_size}
-    options.update(_recorded_division(pathlib.Path(os.path.abspath(directory)).parent, options))
+    run = pathlib.Path(os.path.abspath(directory)).parent
+    if options.get("dataset") == "folder" and (run / run_directory.FLAGFILE).is_file():
+        options["held_out"] = run_directory.read_configuration(run).held_out
+    options.update(_recorded_division(run, options))
 
     def compute(chosen: Split) -> np.ndarray:
         folder = pathlib.Path(data_options.get("cache_dir") or default_cache_dir()) / run_directory.FEATURES
         return cached_features(folder, fingerprint, chosen, lambda images: _served(model.signature, images))
 
-    return _of_data(str(directory), sources.open_splits(**options), split, compute)
+    known = _Statistics() if options.get("held_out") == "images" else None
+    return _of_data(str(directory), sources.open_splits(**options), split, compute, known)
 
 
 def _of_data(
@@ -172,12 +184,23 @@ def _of_data(
     loaders: Mapping[str, Callable[[], Split]],
     split: str,
     compute: Callable[[Split], np.ndarray],
+    known_classes: "_Statistics | None" = None,
     **known: Any,
 ) -> Subject:
+    """Makes a subject of a split; with known classes, labels are those of the training."""
+    class_names: tuple[str, ...] | None = None
+    if known_classes is not None:
+        class_names = known_classes.class_names or loaders["train"]().class_names
+
     def load(wanted: str) -> Split:
         if wanted not in loaders:
             raise UserError(f"--split={wanted} does not exist in the data of {name!r}, which has {', '.join(loaders)}.")
-        return loaders[wanted]()
+        found = loaders[wanted]()
+        return found if class_names is None else found.labelled_as(class_names)
+
+    def trained() -> tuple[np.ndarray, np.ndarray]:
+        train = load("train")
+        return compute(train), train.labels
 
     def validation() -> tuple[np.ndarray, np.ndarray]:
         val = load("val")
@@ -190,6 +213,7 @@ def _of_data(
         chosen.labels,
         chosen.class_names,
         validation if "val" in loaders else None,
+        trained=trained if known_classes is not None else None,
         images=chosen.images,
         data_fingerprint=chosen.fingerprint(),
         **known,
@@ -210,18 +234,29 @@ def _load_backbone(directory: pathlib.Path) -> keras.Model:
         ) from None
 
 
-def _load_statistics(directory: pathlib.Path, dimensions: int) -> tuple[np.ndarray, np.ndarray | None]:
-    """Returns the mean of the training features `[d]`, and the classifier's kernel `[d, C]` or None."""
+class _Statistics(NamedTuple):
+    """The mean of the training features `[d]`, and the classifier: its kernel `[d, C]`, bias `[C]` and classes."""
+
+    mean: np.ndarray | None = None
+    kernel: np.ndarray | None = None
+    bias: np.ndarray | None = None
+    class_names: tuple[str, ...] = ()
+
+
+def _load_statistics(directory: pathlib.Path, dimensions: int) -> _Statistics:
     path = directory / run_directory.STATISTICS
     try:
         check_regular(path)
         with np.load(path, allow_pickle=False) as statistics:
             mean, kernel = np.asarray(statistics["feature_mean"], np.float32), statistics.get("kernel")
+            bias, class_names = statistics.get("bias"), statistics.get("class_names", ())
         if mean.shape != (dimensions,) or not np.isfinite(mean).all():
             raise ValueError(f"It must be finite [{dimensions}], but is {list(mean.shape)}")
         if kernel is not None and (np.ndim(kernel) != 2 or len(kernel) != dimensions or kernel.dtype.kind != "f"):
             raise ValueError(f"Its kernel must be floats [{dimensions}, C], but is {list(np.shape(kernel))}")
-        return mean, kernel
+        if kernel is not None and bias is not None and np.shape(bias) != kernel.shape[1:]:
+            raise ValueError(f"Its bias must be [{kernel.shape[1]}], but is {list(np.shape(bias))}")
+        return _Statistics(mean, kernel, bias, tuple(map(str, class_names)))
     except Exception as error:
         raise UserError(
             f"{str(path)!r} must hold the array feature_mean. It cannot be read: {reason_of(error)}"

@@ -20,7 +20,7 @@ def fit_to_data(
     Returns:
         The configuration to train with, and the splits without those that nothing can be measured on.
     """
-    configuration = _fit_batches(configuration, splits["train"]) if "train" in splits else configuration
+    configuration = fit_batches(configuration, splits["train"]) if "train" in splits else configuration
     measured = {name: _counts(split) for name, split in splits.items() if name != "train"}
     for name in [name for name, counts in measured.items() if np.count_nonzero(counts > 1) < 2]:
         print(f"{name} is not used: an episode needs at least 2 classes with at least 2 images each.")
@@ -34,7 +34,16 @@ def _counts(split: Split) -> np.ndarray:
     return np.sort(np.bincount(split.labels, minlength=split.class_count))[::-1]
 
 
-def _fit_batches(configuration: TrainingConfiguration, train: Split) -> TrainingConfiguration:
+def fit_batches(configuration: TrainingConfiguration, train: Split) -> TrainingConfiguration:
+    """Makes a batch of all classes if there are fewer than asked for, and prints what it changes.
+
+    Args:
+        configuration: what was asked for.
+        train: the training images.
+
+    Returns:
+        The configuration to train with.
+    """
     classes, ways, shots = train.class_count, configuration.ways, configuration.shots
     if not 1 <= classes < ways:
         return configuration

@@ -13,7 +13,6 @@ from dsl_tf.runs import directory as run_directory
 from dsl_tf.training.failures import check_finite
 from dsl_tf.training.optimizer import current_learning_rate
 from dsl_tf.training.run import Run
-from dsl_tf.training.validation import accuracy_name
 
 # Seconds between two reads of the running means, because each read waits for the device.
 _LOOK_SECONDS = 0.5
@@ -103,10 +102,8 @@ class TrainingLog:
         parts = [f"loss {values['loss']:.4f}"]
         if "accuracy" in values:
             parts.append(f"accuracy {values['accuracy']:.1%}")
-        for shots in self._run.configuration.test_shots:
-            if accuracy_name(shots) in values:
-                best = self._run.checkpoints.best(shots)[1]
-                parts.append(f"val {shots}-shot {values[accuracy_name(shots)]:.2%} (best {best:.2%})")
+        run = self._run
+        parts += run.measure.text(run.configuration, values, lambda shots: run.checkpoints.best(shots)[1])
         parts.append(f"learning rate {values['learning_rate']:.3g}")
         if "images_per_second" in values:
             parts.append(f"{values['images_per_second']:,.0f} images/s")

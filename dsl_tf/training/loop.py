@@ -12,7 +12,7 @@ from dsl_tf.training.callbacks import Callbacks
 from dsl_tf.training.failures import as_user_errors, check_finite, check_weights
 from dsl_tf.training.log import TrainingLog
 from dsl_tf.training.run import Run
-from dsl_tf.training.validation import accuracy_name, ends_early, validate, validation_due
+from dsl_tf.training.validation import ends_early, validation_due
 from dsl_tf.training.workers import Signals
 
 
@@ -149,8 +149,8 @@ def _end_epoch(run: Run, epoch: int, step: int, saving: _Saving, log: TrainingLo
         saving.save(epoch)
         with averaged(run.parts, run.strategy):
             with run.interruption.at_once(), run.strategy.scope():
-                values.update(validate(run.configuration, run.parts, run.splits["val"]))
-            run.checkpoints.save_best({shots: values[accuracy_name(shots)] for shots in run.configuration.test_shots})
+                values.update(run.measure.validate(run.configuration, run.parts, run.splits))
+            run.checkpoints.save_best(run.measure.scores(run.configuration, values))
     run.training_step.reset()
     log.write(step, values)
     # Before the checkpoint, which then holds the learning rate that a callback may set.

@@ -14,6 +14,7 @@ from dsl_tf.runs.configuration import TrainingConfiguration
 from dsl_tf.training.checkpoints import Checkpoints
 from dsl_tf.training.construction import Parts
 from dsl_tf.training.interruption import Interruption
+from dsl_tf.training.measure import Measure
 from dsl_tf.training.step import TrainingStep
 
 
@@ -30,6 +31,7 @@ class Run:
         training_step: their `TrainingStep`.
         checkpoints: their `Checkpoints`, restored.
         interruption: an `Interruption`.
+        measure: the `Measure` of validation and test.
         callbacks: Keras callbacks.
     """
 
@@ -41,6 +43,7 @@ class Run:
     training_step: TrainingStep
     checkpoints: Checkpoints
     interruption: Interruption
+    measure: Measure
     callbacks: Sequence[keras.callbacks.Callback] = ()
 
     @property

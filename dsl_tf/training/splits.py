@@ -3,7 +3,7 @@
 import tensorflow as tf
 from absl import logging
 
-from dsl_tf import distribution, evaluation
+from dsl_tf import distribution
 from dsl_tf.data import sources
 from dsl_tf.data.balanced import check_balanced
 from dsl_tf.data.split import SPLITS, Split
@@ -57,8 +57,8 @@ def check_splits(configuration: TrainingConfiguration, splits: dict[str, Split],
         )
     if configuration.early_stopping and "val" not in splits:
         raise UserError(
-            "--early_stopping needs validation classes. Received: data without a val split. Add one, hold out training "
-            "classes with --val_fraction, or omit --early_stopping."
+            "--early_stopping needs a validation. Received: data without a val split. Add one, hold out part of the "
+            "training data with --val_fraction, or omit --early_stopping."
         )
     for name in sorted(set(splits) - {"train"}):
         if splits[name].images.shape[1:] != train.images.shape[1:]:
@@ -66,13 +66,3 @@ def check_splits(configuration: TrainingConfiguration, splits: dict[str, Split],
                 f"Images of all splits must have the size of those in train, {train.images.shape[1:3]}. "
                 f"Received: {splits[name].images.shape[1:3]} in {name}."
             )
-        for shots in configuration.test_shots:
-            try:
-                evaluation.sample_episodes(
-                    splits[name].labels, configuration.test_ways, shots, configuration.test_queries, 1, seed=0
-                )
-            except UserError as error:
-                raise UserError(
-                    f"Split {name} is too small for --test_ways={configuration.test_ways}, --test_shots={shots}, "
-                    f"--test_queries={configuration.test_queries}. {error}"
-                ) from None

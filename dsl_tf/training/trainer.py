@@ -12,8 +12,6 @@ import tensorflow as tf
 from dsl_tf import distribution, gpu
 from dsl_tf.data import sources
 from dsl_tf.data.balanced import drop_small_classes, steps_per_epoch
-from dsl_tf.data.class_division import CLASS_SPLIT_FILE, write_division
-from dsl_tf.data.own_images import has_splits
 from dsl_tf.data.skipped import SKIPPED_FILE, write_skipped
 from dsl_tf.data.split import Split
 from dsl_tf.errors import UserError
@@ -25,13 +23,14 @@ from dsl_tf.training import construction
 from dsl_tf.training.checkpoints import Checkpoints, has_checkpoints
 from dsl_tf.training.description import description
 from dsl_tf.training.device_defaults import with_spectral_interval
+from dsl_tf.training.division import record_division
 from dsl_tf.training.extension import begin_extension, is_extension
 from dsl_tf.training.finish import finish
-from dsl_tf.training.fitting import fit_to_data
 from dsl_tf.training.given import Given, LossFunction
 from dsl_tf.training.initialisation import start_from
 from dsl_tf.training.interruption import Interruption
 from dsl_tf.training.loop import run_epochs
+from dsl_tf.training.measure import Measure, measure_of
 from dsl_tf.training.run import Run
 from dsl_tf.training.splits import check_splits, load_splits_in_turn
 from dsl_tf.training.step import TrainingStep
@@ -59,7 +58,7 @@ def train(
     Args:
         configuration: a `TrainingConfiguration`.
         splits: a dict of `Split`s instead of the configuration's data set: `"train"` and, optionally, `"val"` and
-            `"test"` with other classes.
+            `"test"` with other classes, or with the same ones if the configuration has `held_out="images"`.
         backbone: a `keras.Model` from images `[n, height, width, 3]` with values −1..1 to features `[n, d]`, in place
             of the configuration's.
         loss: a function of the classifier (None with `classification_loss="none"`) to any loss of `dsl_tf.losses`, in
@@ -155,17 +154,17 @@ def _train(
     if "train" in splits:
         train_split = drop_small_classes(splits["train"], configuration.shots, configuration.small_classes)
         splits = {**splits, "train": train_split}
-    fitted = configuration
-    if source == "folder":
-        fitted, splits = fit_to_data(configuration, splits)
+    measure = measure_of(configuration)
+    fitted, splits = measure.fit(configuration, splits, is_own=source == "folder")
     check_splits(fitted, splits, strategy.num_replicas_in_sync)
-    exported, run = _build(fitted, splits, given, directory, interruption, strategy, source)
+    measure.check(fitted, splits)
+    exported, run = _build(fitted, splits, given, directory, interruption, strategy, source, measure)
     run.checkpoints.restore()
     _check_restored(run)
     fingerprints = {name: split.fingerprint() for name, split in splits.items()}
     _record(run, configuration, fingerprints)
     if run.is_chief and source == "folder":
-        _record_division(run, classes)
+        record_division(configuration, directory, classes)
     step = int(run.checkpoints.step)
     if step:
         print(f"Resuming from step {step:,}.")
@@ -191,6 +190,7 @@ def _build(
     interruption: Interruption,
     strategy: tf.distribute.Strategy,
     source: str,
+    measure: Measure,
 ) -> tuple[construction.Parts, Run]:
     """Returns the parts to export, on one device, and the run with the parts to train."""
     train_split = splits["train"]
@@ -211,10 +211,19 @@ def _build(
     parts = construction.replicate(exported, configuration, strategy, given.loss)
     training_step = TrainingStep(parts, configuration.jit_compile, strategy)
     writes = distribution.is_chief(strategy)
-    checkpoints = Checkpoints(directory, parts, training_step, configuration.test_shots, writes)
+    checkpoints = Checkpoints(directory, parts, training_step, measure.shots(configuration), writes)
     flip = source not in sources.UNMIRRORED if configuration.flip is None else configuration.flip
     return exported, Run(
-        configuration, directory, splits, flip, parts, training_step, checkpoints, interruption, given.callbacks
+        configuration,
+        directory,
+        splits,
+        flip,
+        parts,
+        training_step,
+        checkpoints,
+        interruption,
+        measure,
+        given.callbacks,
     )
 
 
@@ -235,14 +244,6 @@ def _record_skipped(run: Run) -> None:
     if any(skipped.values()):
         write_skipped(skipped, run.directory / SKIPPED_FILE)
         print(f"The skipped files are listed in {str(run.directory / SKIPPED_FILE)!r}.")
-
-
-def _record_division(run: Run, classes: dict[str, tuple[str, ...]]) -> None:
-    """Writes which classes form which split, if they were divided here, for evaluations of the run."""
-    path = run.directory / CLASS_SPLIT_FILE
-    if not has_splits(str(run.configuration.data_dir)):
-        write_division(classes, path)
-        print(f"The classes of each split are listed in {str(path)!r}.")
 
 
 def _record(run: Run, asked: TrainingConfiguration, fingerprints: dict[str, str]) -> None:

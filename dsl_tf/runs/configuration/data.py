@@ -22,6 +22,7 @@ DATA_OPTIONS = (
     "test_fraction",
     "split_seed",
     "test_ways",
+    "held_out",
 )
 
 
@@ -64,31 +65,41 @@ class DataConfiguration(Checked):
         minimum=8,
         maximum=4096,
     )
+    held_out: str = option(
+        "classes",
+        "What validation and test measure on. classes: classes that training does not see, by few-shot episodes. "
+        "images: held-out images of the training classes, by classification and retrieval; for your own folder or list "
+        "whose classes stay the same in use.",
+        "data",
+        choices=("classes", "images"),
+    )
     val_fraction: float = option(
         0.0,
-        "Fraction of the training classes to hold out for validation. Only for data without a val split.",
+        "Fraction of the training classes to hold out for validation, or of each class's images with "
+        "--held_out=images. Only for data without a val split.",
         "data",
         minimum=0,
         below=1,
     )
     test_fraction: float | None = option(
         None,
-        "Fraction of the classes to hold out for the test, for a folder or list without splits; --val_fraction is then "
-        "a fraction of all classes too. By default both are 0.2, and more or less if there are few classes.",
+        "Fraction of the classes (or of each class's images, with --held_out=images) to hold out for the test, for a "
+        "folder or list without splits; --val_fraction is then a fraction of all classes too. By default both are 0.2, "
+        "and more or less if there are few.",
         "data",
         minimum=0,
         below=1,
     )
     split_seed: int = option(
         0,
-        "Seed that divides the classes of a folder or list without splits into train, val and test.",
+        "Seed that divides the classes, or images, of a folder or list without splits into train, val and test.",
         "data",
         minimum=0,
     )
     class_split: str | None = option(
         None,
         f"File that lists the train, val and test classes of a {TFDS_PREFIX} data set (JSON), or of a folder or list "
-        "without splits (JSON, or the class_split.csv of another run).",
+        "without splits (JSON, or the class_split.csv or image_split.csv of another run).",
         "data",
         mathematical=False,
         path=True,
