@@ -4,7 +4,8 @@ import itertools
 import re
 
 from dsl_tf.report.comparison import Comparison
-from dsl_tf.report.layout import Layout, layouts, reading, summary, title
+from dsl_tf.report.contents import layouts, reading, summary, title
+from dsl_tf.report.layout import Layout
 from dsl_tf.report.wording import printable
 
 _MARKDOWN = {character: f"\\{character}" for character in "\\`*_[]|~$"} | {"&": "&amp;", "<": "&lt;", ">": "&gt;"}

@@ -84,9 +84,9 @@ def own_tables(data_title: str, runs: Sequence[Run], feature_transform: str | No
         feature_transform: the transform to show; None for all that were measured.
 
     Returns:
-        The tables. Runs without test classes have a separate table.
+        The tables. Runs without test classes have a separate table. Those on known classes have none here.
     """
-    candidates = gather(runs)
+    candidates = gather([run for run in runs if not (run.results or {}).get("known_classes")])
     named = list(zip(labels(candidates), candidates, strict=True))
     kinds = [kind for kind in FEATURES if feature_transform in (None, kind)]
     ways = sorted({entry["ways"] for run in runs for name in CLASSIFIERS for entry in test_entries(run, name)})

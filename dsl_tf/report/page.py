@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 from dsl_tf.report.accuracy_panels import loss_panels, power_panels
 from dsl_tf.report.comparison import Comparison
+from dsl_tf.report.contents import layouts, reading, summary, title
 from dsl_tf.report.drawing import Panel, data_uri
-from dsl_tf.report.layout import Layout, layouts, reading, summary, title
+from dsl_tf.report.layout import Layout
 from dsl_tf.report.page_style import STYLE
 from dsl_tf.report.runs import Run
 from dsl_tf.report.training_panels import score_panels, training_panels

@@ -83,6 +83,34 @@ def _is_accuracy(entry: Any) -> bool:
     )
 
 
+def _is_known_classes(value: Any) -> bool:
+    """Whether it is what `known_class_measures` returns, as far as a report reads it."""
+    if not isinstance(value, dict) or not _is_number(value.get("largest_class")):
+        return False
+    entries, retrieval = value.get("accuracies"), value.get("retrieval", {})
+    return (
+        isinstance(entries, list)
+        and bool(entries)
+        and all(map(_is_known_class_accuracy, entries))
+        and isinstance(retrieval, dict)
+        and (not retrieval or all(_is_number(retrieval.get(name)) for name in ("recall_at_1", "map_at_r")))
+    )
+
+
+def _is_known_class_accuracy(entry: Any) -> bool:
+    return (
+        isinstance(entry, dict)
+        and all(isinstance(entry.get(name), str) for name in ("split", "classifier", "feature_transform"))
+        and all(
+            isinstance(entry.get(name), int) and _is_number(entry[name], 1, 10**9) for name in ("classes", "images")
+        )
+        and _is_number(entry.get("accuracy"))
+        and isinstance(entry.get("interval"), list)
+        and len(entry["interval"]) == 2
+        and all(map(_is_number, entry["interval"]))
+    )
+
+
 def _is_extension(entry: Any) -> bool:
     epochs = entry.get("epochs") if isinstance(entry, dict) else None
     return isinstance(epochs, list) and len(epochs) == 2 and all(_is_number(value, 1, 10**9) for value in epochs)
@@ -99,6 +127,7 @@ _CHECKS: dict[str, tuple[Callable[[Any], bool], bool]] = {
         ),
         True,
     ),
+    "known_classes": (_is_known_classes, True),
     "source": (lambda value: isinstance(value, str), True),
     "backbone": (lambda value: isinstance(value, dict) and isinstance(value.get("name"), str), True),
     "extensions": (lambda value: isinstance(value, list) and all(map(_is_extension, value)), True),

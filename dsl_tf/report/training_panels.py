@@ -23,6 +23,12 @@ _TERMS: dict[str, tuple[str, str]] = {
     "metric_loss": ("metric", "sum"),
 }
 _ACCURACY = re.compile(r"val_accuracy_([0-9]{1,4})_shot")
+# Of held-out images of known classes.
+_KNOWN_CLASSES = {
+    "val_accuracy_nearest_class_mean": "class mean",
+    "val_accuracy_classifier": "classifier",
+    "val_recall_at_1": "recall@1",
+}
 _SCORES = {
     "val_discriminant_score_classifier_subspace": "in span(W)",
     "val_discriminant_score_complement": "in its complement",
@@ -58,11 +64,12 @@ def _groups(comparison: Comparison) -> list[tuple[str, str, tuple[Run, ...]]]:
 
 
 def _accuracy_names(runs: Sequence[Run]) -> dict[str, str]:
-    """Returns the logged names of validation accuracies, `{name: "1-shot"}`, in the order of their shots."""
+    """Returns the logged names of validation accuracies, `{name: "1-shot"}`, few-shot ones in the order of shots."""
     names = {name for run in runs for record in run.metrics for name in record}
     # The full name must match: Matplotlib would read formulas in other labels from a file.
     found = sorted((int(match[1]), name) for name in names if (match := _ACCURACY.fullmatch(name)))
-    return {name: f"{shots}-shot" for shots, name in found}
+    known = {name: title for name, title in _KNOWN_CLASSES.items() if name in names}
+    return {**{name: f"{shots}-shot" for shots, name in found}, **known}
 
 
 def _last(runs: Sequence[Run], name: str) -> float | None:

@@ -5,9 +5,9 @@ import pathlib
 from dsl_tf.errors import UserError
 from dsl_tf.files import write_text
 from dsl_tf.report.comparison import compare
+from dsl_tf.report.contents import summary
 from dsl_tf.report.csv_files import csv_text
 from dsl_tf.report.formats import latex, markdown
-from dsl_tf.report.layout import summary
 from dsl_tf.report.page import page
 from dsl_tf.report.runs import find_runs
 from dsl_tf.runs.configuration import ReportConfiguration

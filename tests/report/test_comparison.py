@@ -146,7 +146,8 @@ OTHER = {
     "crop": "pad", "flip": False, "color_jitter": 0.4,
     "precision": "mixed_bfloat16", "validate_every": 2, "validation_episodes": 50, "test_ways": 4, "test_shots": (1,),
     "test_queries": 10, "allow_partial": True, "keep_truncated": True, "small_classes": "skip",
-    "tensor_float_32": False, "stored_size": 500, "test_fraction": 0.3, "split_seed": 1,
+    "tensor_float_32": False, "stored_size": 500, "test_fraction": 0.3, "split_seed": 1, "held_out": "images",
+    "backbone_learning_rate_factor": 0.1,
 }  # fmt: skip
 
 

@@ -15,7 +15,8 @@ from dsl_tf.losses import SpectralSumLoss
 from dsl_tf.runs import extract_features
 from dsl_tf.runs.configuration import EvaluationConfiguration
 from dsl_tf.runs.evaluate import evaluate
-from dsl_tf.training import construction, loop, train
+from dsl_tf.training import construction, train
+from dsl_tf.training.unseen_classes import UnseenClasses
 from tests.images import SIZE, striped_split, striped_splits, tiny_backbone, tiny_configuration, write_cifar_fs
 from tests.losses import oracles
 
@@ -117,7 +118,7 @@ def test_an_interrupted_run_ends_as_an_unbroken_one(tmp_path, monkeypatch):
     class Stopped(Exception):
         pass
 
-    validate = loop.validate
+    validate = UnseenClasses.validate
 
     def stopping(validations):
         """Validation that fails in the second epoch of a start."""
@@ -131,10 +132,10 @@ def test_an_interrupted_run_ends_as_an_unbroken_one(tmp_path, monkeypatch):
 
     broken = tmp_path / "broken"
     for _ in range(2):
-        monkeypatch.setattr(loop, "validate", stopping(itertools.count(1)))
+        monkeypatch.setattr(UnseenClasses, "validate", stopping(itertools.count(1)))
         with pytest.raises(Stopped):
             train(tiny_configuration(broken, epochs=4), striped_splits(), tiny_backbone())
-    monkeypatch.setattr(loop, "validate", validate)
+    monkeypatch.setattr(UnseenClasses, "validate", validate)
     assert not (broken / "results.json").exists()
     assert 1 <= len(metrics(broken)) < 4
     train(tiny_configuration(broken, epochs=4), striped_splits(), tiny_backbone())
@@ -306,7 +307,7 @@ def test_each_number_of_shots_is_tested_with_its_own_best_weights(tmp_path, monk
         {f"val_accuracy_{shots}_shot": 0.9 if step == validated else 0.8 for shots, step in best.items()}
         for validated in (4, 8)
     )
-    monkeypatch.setattr(loop, "validate", lambda *_: next(found))
+    monkeypatch.setattr(UnseenClasses, "validate", lambda *_: next(found))
     results = train(tiny_configuration(tmp_path, learning_rate=0.05), striped_splits(), tiny_backbone())
     assert {int(shots): entry["step"] for shots, entry in results["best"]["by_shots"].items()} == best
     split, images = striped_splits()["test"], striped_splits()["train"].images
