@@ -105,13 +105,16 @@ def with_fused_normalization(model: keras.Model, synchronized: bool = False) -> 
         A model with the same layers, names and weights.
 
     Raises:
-        ValueError, TypeError, NotImplementedError: if Keras cannot copy the model.
+        ValueError, TypeError, NotImplementedError: if Keras cannot copy the model, or a layer that is no model contains
+            batch normalisation to synchronise.
     """
 
     def fused(layer: keras.layers.Layer) -> keras.layers.Layer:
-        if isinstance(layer, keras.Model):
+        if isinstance(layer, keras.Model) and _normalizes(layer):
             return with_fused_normalization(layer, synchronized)
         if not isinstance(layer, keras.layers.BatchNormalization):
+            if synchronized and _normalizes(layer):
+                raise ValueError(f"Batch normalisation within the layer {layer.name} cannot be synchronised")
             return layer.__class__.from_config(layer.get_config())
         standard = type(layer) is keras.layers.BatchNormalization
         kind = FusedBatchNormalization if standard else layer.__class__
@@ -120,3 +123,8 @@ def with_fused_normalization(model: keras.Model, synchronized: bool = False) -> 
     copy = keras.models.clone_model(model, clone_function=fused)
     copy.set_weights(model.get_weights())
     return copy
+
+
+def _normalizes(layer: keras.layers.Layer) -> bool:
+    """Returns whether a layer contains batch normalisation, at any depth."""
+    return any(isinstance(inner, keras.layers.BatchNormalization) for inner in layer._flatten_layers())

@@ -21,7 +21,7 @@ def with_standard_layers(model: keras.Model) -> keras.Model:
 
     def standard(layer: keras.layers.Layer) -> keras.layers.Layer:
         try:
-            if isinstance(layer, keras.Model):
+            if isinstance(layer, keras.Model) and any(type(inner) in _STANDARD for inner in layer._flatten_layers()):
                 return with_standard_layers(layer)
             return _STANDARD.get(type(layer), type(layer)).from_config(layer.get_config())
         # The layer may be a user's, whose code may raise any kind of error.

@@ -50,8 +50,7 @@ class Run:
         """What its flags do not tell: a backbone, a loss or an optimizer of the user's own, and more epochs."""
         results = self.results or {}
         name = (results.get("backbone") or {}).get("name")
-        # Keras names its networks in lower case.
-        own = self.configuration is not None and name not in (None, self.configuration.backbone.lower())
+        own = self.configuration is not None and name not in (None, self.configuration.backbone_name)
         extensions = [entry["epochs"] for entry in results.get("extensions") or ()]
         given = {kind: results.get(kind) for kind in ("loss", "optimizer")}
         return (

@@ -1,5 +1,6 @@
 """The files that others use, written and read: backbone.keras, the SavedModel, and the training statistics."""
 
+import importlib.util
 import os
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
@@ -11,7 +12,7 @@ import tensorflow as tf
 from keras.export import ExportArchive
 
 from dsl_tf.data.preprocessing import normalize, resize, resize_and_cut
-from dsl_tf.errors import UserError
+from dsl_tf.errors import UserError, reason_of
 from dsl_tf.files import check_regular, replacing
 from dsl_tf.models.standard_layers import with_standard_layers
 from dsl_tf.runs import directory as run_directory
@@ -150,6 +151,25 @@ def load_exported_model(path: str | os.PathLike[str]) -> ExportedModel:
             f"[n, height, width, 3] of any size, to `features`, float32 [n, d]. Received: {_described(signature)}."
         )
     return ExportedModel(signature, *_sizes(signatures, folder))
+
+
+def load_backbone(path: str | os.PathLike[str]) -> keras.Model:
+    """Loads a Keras model file; nothing is unpickled.
+
+    Args:
+        path: a `.keras` file.
+
+    Raises:
+        ValueError: if it cannot be loaded, with the reason in one line.
+    """
+    try:
+        check_regular(pathlib.Path(path))
+        return keras.models.load_model(path, compile=False)
+    # For damaged files, Keras may raise almost any exception, with many lines of text.
+    except Exception as error:
+        if "keras_hub" in str(error) and importlib.util.find_spec("keras_hub") is None:
+            raise ValueError("Its layers are KerasHub's. Install it: pip install 'dsl_tf[hub]'.") from None
+        raise ValueError(reason_of(error)) from None
 
 
 def load_feature_mean(path: str | os.PathLike[str]) -> np.ndarray:

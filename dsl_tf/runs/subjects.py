@@ -21,7 +21,7 @@ from dsl_tf.files import check_regular
 from dsl_tf.progress import progress_bar
 from dsl_tf.runs import directory as run_directory
 from dsl_tf.runs.configuration import TrainingConfiguration
-from dsl_tf.runs.export import load_exported_model
+from dsl_tf.runs.export import load_backbone, load_exported_model
 from dsl_tf.runs.feature_cache import cached_features, files_fingerprint
 from dsl_tf.runs.features import extract_features
 
@@ -223,15 +223,11 @@ def _of_data(
 def _load_backbone(directory: pathlib.Path) -> keras.Model:
     path = directory / run_directory.BACKBONE
     try:
-        check_regular(path)
-        return keras.models.load_model(path, compile=False)
-    # For damaged files, Keras may raise almost any exception, with many lines of text.
-    except Exception as error:
+        return load_backbone(path)
+    except ValueError as error:
         saved = directory / run_directory.SAVED_MODEL
         advice = f" The SavedModel can be evaluated alone: --saved_model={str(saved)!r}." if saved.is_dir() else ""
-        raise UserError(
-            f"{str(path)!r} must be a Keras model file. It cannot be loaded: {reason_of(error)}{advice}"
-        ) from None
+        raise UserError(f"{str(path)!r} must be a Keras model file. It cannot be loaded: {error}{advice}") from None
 
 
 class _Statistics(NamedTuple):

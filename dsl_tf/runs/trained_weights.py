@@ -3,7 +3,6 @@
 import dataclasses
 import pathlib
 
-import keras
 import numpy as np
 import tensorflow as tf
 
@@ -11,6 +10,7 @@ from dsl_tf.errors import UserError, reason_of
 from dsl_tf.files import check_regular
 from dsl_tf.models import EmbeddingModel
 from dsl_tf.runs import directory as run_directory
+from dsl_tf.runs.export import load_backbone
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,13 +59,10 @@ def read_trained_weights(source: str) -> TrainedWeights:
 
 def _of_keras_file(source: str, path: pathlib.Path) -> list[tuple[str, np.ndarray]]:
     try:
-        check_regular(path)
-        model = keras.models.load_model(path, compile=False)
-    # For damaged files, Keras may raise almost any exception, with many lines of text.
-    except Exception as error:
+        model = load_backbone(path)
+    except ValueError as error:
         raise UserError(
-            f"--init_from={source} must be a model that Keras can load. {path.name} cannot be loaded: "
-            f"{reason_of(error)}"
+            f"--init_from={source} must be a model that Keras can load. {path.name} cannot be loaded: {error}"
         ) from None
     if isinstance(model, EmbeddingModel):
         model = model.backbone

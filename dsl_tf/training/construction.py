@@ -10,7 +10,9 @@ import tensorflow as tf
 from dsl_tf import losses, models
 from dsl_tf.errors import UserError
 from dsl_tf.models.applications import application
+from dsl_tf.models.hub import hub_backbone
 from dsl_tf.runs.configuration import TrainingConfiguration
+from dsl_tf.runs.own_backbone import checked_backbone
 from dsl_tf.training.given import Given, LossFunction, copied_optimizer, copy_loss_weights, loss_weights, own_loss
 from dsl_tf.training.initialisation import freeze_until
 from dsl_tf.training.named_optimizer import named_optimizer
@@ -38,7 +40,10 @@ class Parts:
 def _build_backbone(configuration: TrainingConfiguration, image_shape: tuple[int, int, int]) -> keras.Model:
     if configuration.backbone in BACKBONES:
         return BACKBONES[configuration.backbone](image_shape, configuration.filters)
-    return application(configuration.backbone, image_shape, configuration.weights)
+    if not configuration.uses_hub:
+        return application(configuration.backbone, image_shape, configuration.weights)
+    network = hub_backbone(configuration.backbone, image_shape, configuration.backbone_name)
+    return checked_backbone(network, image_shape)
 
 
 def _build_classifier(configuration: TrainingConfiguration, dimensions: int, classes: int) -> keras.layers.Layer | None:

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from dsl_tf.errors import UserError
 from dsl_tf.losses.reduction import TermLoss
+from dsl_tf.models.hub import check_hub_preset
 from dsl_tf.runs.configuration import TrainingConfiguration
 from dsl_tf.training.clipping import clips
 from dsl_tf.training.optimizer import single_optimizers
@@ -55,13 +56,19 @@ class Given:
             replicas: the number of devices.
 
         Raises:
-            UserError: if a flag would have no effect, or the optimizer cannot run on these devices.
+            UserError: if a flag would have no effect, the optimizer cannot run on these devices, or the backbone is a
+                preset that KerasHub does not know.
         """
         if self.optimizer is not None:
             flags = ("optimizer", "schedule", "clip_norm", "ema_momentum", "backbone_learning_rate_factor")
             _check_defaults("optimizer", configuration, flags)
             if replicas > 1:
                 _check_for_several_devices(single_optimizers(self.optimizer))
+        if self.backbone is None and configuration.uses_hub:
+            try:
+                check_hub_preset(configuration.backbone)
+            except ValueError as error:
+                raise UserError(f"--backbone={configuration.backbone}: {error}.") from None
         if self.loss is not None:
             _check_defaults("loss", configuration, ("label_smoothing",))
 

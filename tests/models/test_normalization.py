@@ -328,3 +328,23 @@ def test_a_fused_copy_loads_as_keras_own_layers():
     copy = with_standard_layers(with_fused_normalization(nested_model()))
     found = {type(layer) for layer in copy._flatten_layers() if isinstance(layer, keras.layers.BatchNormalization)}
     assert found == {keras.layers.BatchNormalization}
+
+
+@keras.saving.register_keras_serializable(package="tests")
+class Normalizing(keras.layers.Layer):
+    """A layer with batch normalisation inside."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.inner = keras.layers.BatchNormalization()
+
+    def call(self, inputs, training=None):
+        return self.inner(inputs, training=training)
+
+
+def test_what_cannot_be_synchronised_is_refused_and_a_model_without_normalization_is_kept():
+    inputs = keras.Input((4, 4, 3))
+    model = keras.Model(inputs, Normalizing(name="within")(inputs))
+    assert with_fused_normalization(model).count_params() == model.count_params()
+    with pytest.raises(ValueError, match="within the layer within cannot be synchronised"):
+        with_fused_normalization(model, synchronized=True)

@@ -1,6 +1,8 @@
 """The configuration of a training run's network and losses."""
 
 import dataclasses
+import pathlib
+import re
 
 from dsl_tf.errors import UserError
 from dsl_tf.losses import CLASSIFICATION_LOSSES, INTEGRATIONS, METRIC_LOSSES
@@ -23,9 +25,10 @@ class MethodConfiguration(DataConfiguration):
     backbone: str = option(
         "resnet12",
         "Network from images to features: resnet12; resnet12_basic, the variant that the paper's reference [20] "
-        "trained; or a network of keras.applications such as MobileNetV2, with its own preprocessing.",
+        "trained; a network of keras.applications by its name there, such as MobileNetV2, with its own preprocessing; "
+        "or, if KerasHub is installed, one of its presets such as resnet_18_imagenet, hf://user/model or ./folder, "
+        "with its own weights and preprocessing.",
         "model",
-        choices=(*RESNETS, *APPLICATIONS),
     )
     weights: str | None = option(
         None,
@@ -107,7 +110,12 @@ class MethodConfiguration(DataConfiguration):
         super().__post_init__()
         if len(self.filters) != 4:
             raise UserError(f"--filters must be four numbers of channels. Received: {len(self.filters)}.")
-        if self.weights is not None and self.backbone in RESNETS:
+        if not (self.backbone in (*RESNETS, *APPLICATIONS) or _may_be_a_preset(self.backbone)):
+            raise UserError(
+                f"--backbone must be one of {', '.join((*RESNETS, *APPLICATIONS))}, or a preset of KerasHub such as "
+                f"resnet_18_imagenet, hf://user/model or ./folder. Received: {self.backbone!r}."
+            )
+        if self.weights is not None and self.backbone not in APPLICATIONS:
             raise UserError(
                 "--weights must be used with a network of keras.applications, such as --backbone=MobileNetV2. "
                 f"Received: --weights={self.weights} with --backbone={self.backbone}. Omit --weights."
@@ -127,7 +135,22 @@ class MethodConfiguration(DataConfiguration):
             )
 
     @property
+    def backbone_name(self) -> str:
+        """The name of the backbone's Keras model, in lower case as Keras names its own."""
+        return re.sub(r"[^a-z0-9_.-]", "_", pathlib.PurePath(self.backbone).name.lower())
+
+    @property
+    def uses_hub(self) -> bool:
+        """Whether the backbone is a preset of KerasHub."""
+        return self.backbone not in (*RESNETS, *APPLICATIONS)
+
+    @property
     def loss_name(self) -> str:
         """The losses and their integration as one name, such as `sce_direct_sum_nca`."""
         names = [name for name in (self.classification_loss, self.metric_loss) if name != "none"]
         return f"_{self.integration}_".join(names)
+
+
+def _may_be_a_preset(name: str) -> bool:
+    """Returns whether a name is of the kind that KerasHub's presets have, and the other networks do not."""
+    return "_" in name or "/" in name
