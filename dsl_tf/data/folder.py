@@ -107,7 +107,8 @@ def read_split(
     empty = list(np.delete(names, used))
     _report(split, unexpected(skipped), empty, strict)
     skipped += [Skipped(found.folders[name], "a class without a readable image") for name in empty] + shared
-    return Split(images, labels, tuple(names[used]), tuple(sorted(skipped)))
+    read = tuple(path for position, path in enumerate(paths) if position not in reasons)
+    return Split(images, labels, tuple(names[used]), tuple(sorted(skipped)), read)
 
 
 def natural_image_size(data_dir: str | os.PathLike[str]) -> int:

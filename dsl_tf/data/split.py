@@ -24,6 +24,7 @@ class Split:
         labels: integers `[n]` from 0 to the number of classes − 1.
         class_names: the name of each class, by label.
         skipped: the files and folders that were not read, and the reasons.
+        files: the path of each image, or none if that is not known.
 
     Raises:
         ValueError: if the shapes, dtypes or labels do not match.
@@ -33,6 +34,7 @@ class Split:
     labels: np.ndarray
     class_names: tuple[str, ...]
     skipped: tuple[Skipped, ...] = ()
+    files: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         images, labels = self.images, np.asarray(self.labels)
@@ -124,4 +126,5 @@ class Split:
         rows = np.flatnonzero(chosen[self.labels])
         labels = (np.cumsum(chosen) - 1)[self.labels[rows]]
         images = self.images.take(rows) if isinstance(self.images, StoredImages) else self.images[rows]
-        return Split(images, labels, tuple(np.array(self.class_names, dtype=object)[chosen]), skipped)
+        names = tuple(np.array(self.class_names, dtype=object)[chosen])
+        return Split(images, labels, names, skipped, tuple(self.files[row] for row in rows) if self.files else ())

@@ -13,6 +13,7 @@ from dsl_tf.evaluation.bd_cspn import bd_cspn
 from dsl_tf.evaluation.classifiers import CLASSIFIERS, FewShotClassifier, classifier_of
 from dsl_tf.evaluation.cosine_nearest_centroid import cosine_nearest_centroid
 from dsl_tf.evaluation.discriminant import discriminant_score, subspace_scores
+from dsl_tf.evaluation.episode_lists import Episodes, listed_episodes
 from dsl_tf.evaluation.episodes import episodes_fingerprint, sample_episodes
 from dsl_tf.evaluation.hyperparameters import choose_hyperparameters
 from dsl_tf.evaluation.laplacian_shot import laplacian_shot
@@ -25,10 +26,12 @@ from dsl_tf.evaluation.ridge_regression import ridge_regression
 from dsl_tf.evaluation.tim import tim
 from dsl_tf.evaluation.transforms import FEATURE_TRANSFORMS, transform_features
 from dsl_tf.evaluation.unequal_episodes import sample_unequal_episodes
+from dsl_tf.evaluation.varied_episodes import sample_varied_episodes
 
 __all__ = [
     "CLASSIFIERS",
     "FEATURE_TRANSFORMS",
+    "Episodes",
     "FewShotClassifier",
     "alpha_tim",
     "bd_cspn",
@@ -44,6 +47,7 @@ __all__ = [
     "evaluate_episodes",
     "few_shot_accuracies",
     "laplacian_shot",
+    "listed_episodes",
     "logistic_regression",
     "mean_and_half_width",
     "nearest_centroid",
@@ -52,6 +56,7 @@ __all__ = [
     "ridge_regression",
     "sample_episodes",
     "sample_unequal_episodes",
+    "sample_varied_episodes",
     "subspace_scores",
     "tim",
     "transform_features",

@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,13 +10,14 @@ import numpy.typing as npt
 
 from dsl_tf.errors import UserError
 from dsl_tf.evaluation.classifiers import check_names, classifier_of
+from dsl_tf.evaluation.drawing import drawn_episodes, shots_to_draw
+from dsl_tf.evaluation.episode_lists import NONE, Episodes, check_listed
 from dsl_tf.evaluation.episodes import episodes_fingerprint
 from dsl_tf.evaluation.hyperparameters import Hyperparameters
 from dsl_tf.evaluation.numbers import check_features
-from dsl_tf.evaluation.predictions import episode_accuracies, episode_predictions
+from dsl_tf.evaluation.predictions import answers, episode_accuracies
 from dsl_tf.evaluation.student import student_quantile
 from dsl_tf.evaluation.transforms import FEATURE_TRANSFORMS, transform_features
-from dsl_tf.evaluation.unequal_episodes import drawn_episodes
 
 
 def class_accuracies(
@@ -28,15 +29,16 @@ def class_accuracies(
         labels: integers `[n]` from 0 to C − 1.
         query: indices into the labels `[E, N, Q]`, or `[E, M]` if ways have unequal numbers of queries.
         predictions: way indices, of the same shape.
-        truth: the right ones; if None, queries are grouped by way.
+        truth: the right ones, −1 where there is no query; if None, queries are grouped by way.
 
     Returns:
         The share of each class's queries classified as their own way, float64 `[C]`; NaN if it has none.
     """
     labels, query, predictions = np.asarray(labels), np.asarray(query), np.asarray(predictions)
-    right = predictions == (np.arange(predictions.shape[1])[:, None] if truth is None else np.asarray(truth))
-    true = labels[query]
-    queries = np.bincount(true.ravel(), minlength=labels.max() + 1)
+    of_way = np.broadcast_to(np.arange(predictions.shape[1])[:, None] if truth is None else truth, predictions.shape)
+    there = of_way != NONE
+    true, right = labels[query[there]], (predictions == of_way)[there]
+    queries = np.bincount(true, minlength=labels.max() + 1)
     with np.errstate(invalid="ignore"):
         return np.bincount(true[right], minlength=len(queries)) / queries
 
@@ -57,14 +59,15 @@ def classes_half_width(accuracies: npt.ArrayLike, classes: npt.ArrayLike) -> flo
 
     Args:
         accuracies: of the episodes `[E]`, or differences of them.
-        classes: the classes of each episode, integers from 0 `[E, N]`.
+        classes: the classes of each episode, integers from 0 `[E, N]`, −1 for none.
 
     Returns:
         The half-width, which includes that over episodes; None if some class is in every episode.
     """
     accuracies, classes = np.asarray(accuracies, np.float64), np.asarray(classes)
-    each = np.repeat(accuracies, classes.shape[1])
-    counts, sums = np.bincount(classes.ravel()), np.bincount(classes.ravel(), weights=each)
+    there = classes != NONE
+    each = np.broadcast_to(accuracies[:, None], classes.shape)[there]
+    counts, sums = np.bincount(classes[there]), np.bincount(classes[there], weights=each)
     without = len(accuracies) - counts[counts > 0]
     if not without.all():
         return None
@@ -79,22 +82,20 @@ class Outcome:
 
     Args:
         entry: the accuracy and what it is of, a dict as `few_shot_accuracies` returns them.
-        support, query: the episodes' indices `[E, N, K]` and `[E, N, Q]`, or `[E, M]` if ways have unequal numbers of
-            queries.
-        predictions: way indices, of the shape of `query`.
-        truth: the right way indices if ways have unequal numbers of queries; None if queries are grouped by way.
+        episodes: the `Episodes`.
+        predictions: way indices, of the shape of `episodes.query`; −1 where there is no query.
+        way_classes: the class of each way, integers from 0 `[E, N]`, −1 for none.
     """
 
     entry: dict[str, Any]
-    support: np.ndarray
-    query: np.ndarray
+    episodes: Episodes
     predictions: np.ndarray
-    truth: np.ndarray | None = None
+    way_classes: np.ndarray
 
     @property
     def accuracies(self) -> np.ndarray:
         """Each episode's share of queries classified as their own way, float64 `[E]`."""
-        return episode_accuracies(self.predictions, self.truth)
+        return episode_accuracies(self.predictions, self.episodes.query_ways)
 
 
 def evaluate_episodes(
@@ -104,12 +105,14 @@ def evaluate_episodes(
     ways: int = 5,
     shots: Sequence[int] = (1, 5),
     queries: int = 15,
-    episodes: int = 10_000,
+    episodes: int | Episodes = 10_000,
     seed: int = 0,
     classifiers: Sequence[str] = ("nearest_centroid",),
     feature_transforms: Sequence[str] | None = None,
     mean: np.ndarray | None = None,
     query_concentration: float | None = None,
+    varied: bool = False,
+    groups: npt.ArrayLike | None = None,
     hyperparameters: Hyperparameters | None = None,
 ) -> Iterator[Outcome]:
     """Goes through few-shot classifiers and feature transforms, all on the same episodes.
@@ -121,12 +124,14 @@ def evaluate_episodes(
         ways: N, classes per episode.
         shots: the numbers K of support images per class.
         queries: query images per class.
-        episodes: E, at least 2.
+        episodes: E, at least 2; or `Episodes` to answer, for which all other arguments about episodes have no effect.
         seed: makes the episodes.
         classifiers: names in `CLASSIFIERS`, or `module:function` of the user's own as `classifier_of` describes it.
         feature_transforms: names in `FEATURE_TRANSFORMS`; if None, `"none"` and `"l2"`, and `"cl2"` if there is a mean.
         mean: the mean of the training features `[d]`, for the transform `"cl2"`.
         query_concentration: if given, ways share ways · queries queries unequally, as `sample_unequal_episodes` draws.
+        varied: whether ways, shots and queries vary, as `sample_varied_episodes` draws them.
+        groups: the group of each image's class `[n]`; the classes of an episode are of one group.
         hyperparameters: by `(classifier, feature_transform, shots)`, as `choose_hyperparameters` returns them; those
             that are missing have their default values.
 
@@ -138,40 +143,70 @@ def evaluate_episodes(
     """
     check_names(classifiers)
     found = {name: classifier_of(name) for name in classifiers}
-    if episodes < 2:
-        raise UserError(f"A confidence interval needs at least 2 episodes. Received: {episodes}.")
+    count = len(episodes.support) if isinstance(episodes, Episodes) else episodes
+    if count < 2:
+        raise UserError(f"A confidence interval needs at least 2 episodes. Received: {count}.")
     check_features(features, labels, mean)
     if feature_transforms is None:
         feature_transforms = FEATURE_TRANSFORMS if mean is not None else ("none", "l2")
     transformed = {kind: transform_features(features, kind, mean) for kind in feature_transforms}
     numbers = np.unique(labels, return_inverse=True)[1]
-    for shot in shots:
-        support, query, truth = drawn_episodes(labels, ways, shot, queries, episodes, seed, query_concentration)
-        fingerprint = episodes_fingerprint(labels, support, query)
-        way_classes = numbers[support[:, :, 0]]
+    chosen = hyperparameters or {}
+    asked: Iterable[tuple[int | str, Episodes, dict[str, Any]]]
+    if isinstance(episodes, Episodes):
+        check_listed(episodes, labels)
+        asked = [
+            (episodes.typical()[1], episodes, {**episodes.sizes(), "listed": True, "episodes": count, "seed": None})
+        ]
+    else:
+        sampling = {"query_concentration": query_concentration, "groups": groups}
+        asked = (
+            _sampled(labels, ways, shot, queries, episodes, seed, sampling) for shot in shots_to_draw(shots, varied)
+        )
+    for shot, drawn, facts in asked:
+        facts["episodes_fingerprint"] = episodes_fingerprint(labels, drawn.support, drawn.query)
+        way_classes = drawn.way_classes(numbers)
         for name, classifier in found.items():
             for kind in feature_transforms:
-                options = {**classifier.defaults, **(hyperparameters or {}).get((name, kind, shot), {})}
-                predictions = episode_predictions(transformed[kind], support, query, classifier.function, **options)
-                accuracies = episode_accuracies(predictions, truth)
+                options = {**classifier.defaults, **chosen.get((name, kind, shot), {})}
+                predictions = answers(transformed[kind], drawn, classifier, **options)
+                accuracies = episode_accuracies(predictions, drawn.query_ways)
                 accuracy, half_width = mean_and_half_width(accuracies)
                 entry = {
                     "split": split,
                     "classifier": name,
                     "feature_transform": kind,
-                    "ways": ways,
-                    "shots": shot,
-                    "queries": queries,
-                    **({} if query_concentration is None else {"query_concentration": query_concentration}),
-                    "episodes": episodes,
-                    "seed": seed,
-                    "episodes_fingerprint": fingerprint,
+                    **facts,
                     **options,
                     "accuracy": accuracy,
                     "half_width": half_width,
                     "classes_half_width": classes_half_width(accuracies, way_classes),
                 }
-                yield Outcome(entry, support, query, predictions, truth)
+                yield Outcome(entry, drawn, predictions, way_classes)
+
+
+def _sampled(
+    labels: np.ndarray,
+    ways: int,
+    shots: int | str,
+    queries: int,
+    episodes: int,
+    seed: int,
+    sampling: Mapping[str, Any],
+) -> tuple[int | str, Episodes, dict[str, Any]]:
+    """Samples episodes; returns shots, the episodes, and what to record of them."""
+    drawn = drawn_episodes(labels, ways, shots, queries, episodes, seed, **sampling)
+    concentration, groups = sampling["query_concentration"], sampling["groups"]
+    varied = isinstance(shots, str)
+    facts = {
+        **(drawn.sizes() if varied else {"ways": ways, "shots": shots, "queries": queries}),
+        **({"varied": True} if varied else {}),
+        **({} if concentration is None else {"query_concentration": concentration}),
+        **({} if groups is None else {"within_groups": len(np.unique(groups))}),
+        "episodes": episodes,
+        "seed": seed,
+    }
+    return shots, drawn, facts
 
 
 def few_shot_accuracies(features: np.ndarray, labels: np.ndarray, split: str, **options: Any) -> list[dict[str, Any]]:

@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
+import numpy.typing as npt
 import tensorflow as tf
 
 from dsl_tf.errors import UserError
@@ -16,18 +17,14 @@ from dsl_tf.evaluation.alpha_tim import alpha_tim, alpha_tim_scores
 from dsl_tf.evaluation.bd_cspn import bd_cspn, bd_cspn_scores
 from dsl_tf.evaluation.classification import Scores, task_probabilities
 from dsl_tf.evaluation.cosine_nearest_centroid import cosine_nearest_centroid, cosine_nearest_centroid_scores
-from dsl_tf.evaluation.laplacian_shot import laplacian_shot
+from dsl_tf.evaluation.laplacian_shot import laplacian_shot, laplacian_shot_scores
 from dsl_tf.evaluation.logistic_regression import logistic_regression, logistic_regression_scores
-from dsl_tf.evaluation.nearest_centroid import nearest_centroid
+from dsl_tf.evaluation.nearest_centroid import nearest_centroid, nearest_centroid_scores
 from dsl_tf.evaluation.nearest_neighbour import nearest_neighbour, nearest_neighbour_scores
+from dsl_tf.evaluation.numbers import check_finite, check_visible
 from dsl_tf.evaluation.pt_map import pt_map, pt_map_scores
 from dsl_tf.evaluation.ridge_regression import ridge_regression, ridge_regression_scores
-from dsl_tf.evaluation.single_task import laplacian_shot_probabilities, nearest_centroid_probabilities
 from dsl_tf.evaluation.tim import tim, tim_scores
-
-
-def _no_probabilities(*_: object, **options: object) -> np.ndarray:
-    raise UserError("A few-shot classifier of your own has no probabilities. Choose a named one.")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,17 +34,28 @@ class FewShotClassifier:
     Args:
         title: its name in tables and figures.
         function: from support `[E, N, K, d]`, query `[E, M, d]` and hyperparameters to way indices `[E, M]`.
-        probabilities: from support `[S, d]`, labels `[S]`, query `[M, d]` and hyperparameters to probabilities
-            `[M, N]`.
+        scores: from support `[E, S, d]`, one-hot labels `[S, N]`, query `[E, M, d]` and hyperparameters to scores
+            `[E, M, N]`, whose softmax are probabilities; None for a function of the user's own.
         grid: the values of each hyperparameter that validation classes choose from.
         transductive: whether it looks at all queries together.
+        check: a function like `check_finite`, of the features that it takes.
     """
 
     title: str
     function: Callable[..., tf.Tensor]
-    probabilities: Callable[..., np.ndarray] = _no_probabilities
+    scores: Scores | None = None
     grid: Mapping[str, tuple[float, ...]] = dataclasses.field(default_factory=dict)
     transductive: bool = False
+    check: Callable[..., object] = check_finite
+
+    def probabilities(
+        self, support: npt.ArrayLike, labels: npt.ArrayLike, query: npt.ArrayLike, /, **options: float
+    ) -> np.ndarray:
+        """Computes the probabilities of the classes of one task, as `task_probabilities` does."""
+        if self.scores is None:
+            raise UserError("A few-shot classifier of your own has no probabilities. Choose a named one.")
+        self.check(support=support, query=query)
+        return task_probabilities(self.scores, support, labels, query, **options)
 
     @property
     def defaults(self) -> dict[str, float]:
@@ -61,44 +69,37 @@ class FewShotClassifier:
         return [dict(zip(self.grid, values, strict=True)) for values in itertools.product(*self.grid.values())]
 
 
-def _by_scores(scores: Scores) -> Callable[..., np.ndarray]:
-    return functools.partial(task_probabilities, scores)
-
-
 CLASSIFIERS = {
-    "nearest_centroid": FewShotClassifier("nearest class centroid", nearest_centroid, nearest_centroid_probabilities),
+    "nearest_centroid": FewShotClassifier("nearest class centroid", nearest_centroid, nearest_centroid_scores),
     "cosine_nearest_centroid": FewShotClassifier(
-        "cosine nearest class centroid", cosine_nearest_centroid, _by_scores(cosine_nearest_centroid_scores)
+        "cosine nearest class centroid", cosine_nearest_centroid, cosine_nearest_centroid_scores
     ),
-    "nearest_neighbour": FewShotClassifier(
-        "nearest neighbour", nearest_neighbour, _by_scores(nearest_neighbour_scores)
-    ),
+    "nearest_neighbour": FewShotClassifier("nearest neighbour", nearest_neighbour, nearest_neighbour_scores),
     "ridge_regression": FewShotClassifier(
         "ridge regression",
         ridge_regression,
-        _by_scores(ridge_regression_scores),
+        ridge_regression_scores,
         {"penalty": (0.01, 0.1, 1.0, 10.0, 100.0)},
     ),
     "logistic_regression": FewShotClassifier(
         "logistic regression",
         logistic_regression,
-        _by_scores(logistic_regression_scores),
+        logistic_regression_scores,
         {"penalty": (0.001, 0.01, 0.1, 1.0, 10.0)},
     ),
     "laplacian_shot": FewShotClassifier(
         "LaplacianShot",
         laplacian_shot,
-        laplacian_shot_probabilities,
+        laplacian_shot_scores,
         # The values that its authors choose from.
         {"lam": (0.1, 0.3, 0.5, 0.7, 0.8, 1.0, 1.2, 1.5)},
         transductive=True,
+        check=check_visible,
     ),
-    "bd_cspn": FewShotClassifier("BD-CSPN", bd_cspn, _by_scores(bd_cspn_scores), transductive=True),
-    "pt_map": FewShotClassifier("PT+MAP", pt_map, _by_scores(pt_map_scores), {"alpha": (0.2, 0.4)}, transductive=True),
-    "tim": FewShotClassifier("TIM", tim, _by_scores(tim_scores), {"marginal_weight": (1.0, 10.0)}, transductive=True),
-    "alpha_tim": FewShotClassifier(
-        "α-TIM", alpha_tim, _by_scores(alpha_tim_scores), {"alpha": (2.0, 5.0, 7.0)}, transductive=True
-    ),
+    "bd_cspn": FewShotClassifier("BD-CSPN", bd_cspn, bd_cspn_scores, transductive=True),
+    "pt_map": FewShotClassifier("PT+MAP", pt_map, pt_map_scores, {"alpha": (0.2, 0.4)}, transductive=True),
+    "tim": FewShotClassifier("TIM", tim, tim_scores, {"marginal_weight": (1.0, 10.0)}, transductive=True),
+    "alpha_tim": FewShotClassifier("α-TIM", alpha_tim, alpha_tim_scores, {"alpha": (2.0, 5.0, 7.0)}, transductive=True),
 }
 
 _OWN = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")

@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dsl_tf.errors import UserError
+from dsl_tf.evaluation.class_groups import group_of_classes, group_sizes
 
 # Indices of all episodes together: an array of them takes 1 GiB, and drawing them about five times that.
 _MOST_INDICES = 2**27
@@ -55,11 +56,17 @@ def _draw_without_replacement(random: np.random.Generator, sizes: np.ndarray, co
 
 
 def sample_episodes(
-    labels: npt.ArrayLike, ways: int, shots: int, queries: int, episodes: int, seed: int
+    labels: npt.ArrayLike,
+    ways: int,
+    shots: int,
+    queries: int,
+    episodes: int,
+    seed: int,
+    groups: npt.ArrayLike | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Samples episodes, the same ones for the same labels, sizes and seed.
+    """Samples episodes, the same ones for the same labels, sizes, seed and groups.
 
-    Classes with fewer than `shots + queries` images are skipped.
+    Classes with fewer than `shots + queries` images are skipped; so are groups in which fewer than `ways` are left.
 
     Args:
         labels: integers `[n]`.
@@ -68,6 +75,8 @@ def sample_episodes(
         queries: query images of each class.
         episodes: E.
         seed: an integer.
+        groups: the group of each image's class, integers or texts `[n]`. The classes of an episode are of one group,
+            each group as often as any other. If None, all classes are in one.
 
     Returns:
         Indices into `labels`, int64, those of the support `[E, ways, shots]` and those of the queries
@@ -90,10 +99,17 @@ def sample_episodes(
             f"`episodes` must be at most {most} for {ways} ways of {shots} support and {queries} query images, or they "
             f"would not fit into memory. Received: {episodes}."
         )
-    usable = counts >= shots + queries
-    starts, counts = starts[usable], counts[usable]
+    usable = np.flatnonzero(counts >= shots + queries)
+    positions, group_starts, sizes = group_sizes(group_of_classes(labels, groups)[usable], ways)
+    if not len(sizes):
+        raise UserError(
+            f"Episodes of {ways} ways within one group need a group of {ways} classes of at least {shots + queries} "
+            "images. Received: no such group. Use fewer ways, shots or queries, or larger groups."
+        )
+    starts, counts = starts[usable[positions]], counts[usable[positions]]
     random = np.random.default_rng(seed)
-    classes = _draw_without_replacement(random, np.full(episodes, len(counts)), ways).ravel()
+    group = random.integers(len(sizes), size=episodes) if len(sizes) > 1 else np.zeros(episodes, int)
+    classes = (_draw_without_replacement(random, sizes[group], ways) + group_starts[group][:, None]).ravel()
     within = _draw_without_replacement(random, counts[classes], shots + queries)
     indices = order[starts[classes][:, None] + within].reshape(episodes, ways, shots + queries)
     return indices[:, :, :shots], indices[:, :, shots:]

@@ -6,13 +6,13 @@ import numpy as np
 
 from dsl_tf.errors import UserError
 from dsl_tf.evaluation.classifiers import classifier_of
+from dsl_tf.evaluation.drawing import drawn_episodes, shots_to_draw
 from dsl_tf.evaluation.numbers import check_features
-from dsl_tf.evaluation.predictions import episode_accuracies, episode_predictions
+from dsl_tf.evaluation.predictions import answers, episode_accuracies
 from dsl_tf.evaluation.transforms import transform_features
-from dsl_tf.evaluation.unequal_episodes import drawn_episodes
 
-# From (classifier, feature transform, shots) to the value of each hyperparameter.
-Hyperparameters = Mapping[tuple[str, str, int], Mapping[str, float]]
+# From (classifier, feature transform, shots) to the value of each hyperparameter; shots are "varied" if they vary.
+Hyperparameters = Mapping[tuple[str, str, int | str], Mapping[str, float]]
 
 
 def choose_hyperparameters(
@@ -26,6 +26,7 @@ def choose_hyperparameters(
     feature_transforms: Sequence[str],
     mean: np.ndarray | None = None,
     query_concentration: float | None = None,
+    varied: bool = False,
     episodes: int = 500,
 ) -> Hyperparameters:
     """Chooses hyperparameters on validation classes, for each classifier, feature transform and number of shots.
@@ -33,7 +34,7 @@ def choose_hyperparameters(
     Args:
         features: float `[n, d]` of the validation classes.
         labels: integers `[n]`.
-        ways, shots, queries, seed, classifiers, feature_transforms, mean, query_concentration: as in
+        ways, shots, queries, seed, classifiers, feature_transforms, mean, query_concentration, varied: as in
             `evaluate_episodes`.
         episodes: episodes of validation classes for each combination of values.
 
@@ -46,10 +47,10 @@ def choose_hyperparameters(
     """
     check_features(features, labels, mean)
     tuned = {name: found for name in classifiers if (found := classifier_of(name)).grid}
-    chosen = {}
-    for shot in shots if tuned else ():
+    chosen: dict[tuple[str, str, int | str], Mapping[str, float]] = {}
+    for shot in shots_to_draw(shots, varied) if tuned else ():
         try:
-            support, query, truth = drawn_episodes(labels, ways, shot, queries, episodes, seed, query_concentration)
+            drawn = drawn_episodes(labels, ways, shot, queries, episodes, seed, query_concentration)
         except UserError as error:
             raise UserError(
                 f"The hyperparameters of {', '.join(tuned)} are chosen on the val classes, which are too few or small. "
@@ -59,9 +60,7 @@ def choose_hyperparameters(
             transformed = transform_features(features, kind, mean)
             for name, classifier in tuned.items():
                 scores = [
-                    episode_accuracies(
-                        episode_predictions(transformed, support, query, classifier.function, **values), truth
-                    ).mean()
+                    episode_accuracies(answers(transformed, drawn, classifier, **values), drawn.query_ways).mean()
                     for values in classifier.combinations
                 ]
                 chosen[name, kind, shot] = classifier.combinations[int(np.argmax(scores))]

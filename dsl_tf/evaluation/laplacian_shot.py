@@ -225,6 +225,32 @@ def propagated_assignments(
     return _propagated(tf.maximum(unary, 0), neighbours, lam, iterations)
 
 
+def laplacian_shot_scores(
+    support: tf.Tensor,
+    labels: tf.Tensor,
+    query: tf.Tensor,
+    knn: int = 3,
+    lam: float | tf.Tensor = DEFAULT_LAM,
+    rectify: bool = True,
+    iterations: int = 20,
+) -> tf.Tensor:
+    """Computes log Y of the queries' final assignments Y.
+
+    Args:
+        support: `[E, S, d]`.
+        labels: one-hot `[S, N]`.
+        query: `[E, M, d]`.
+        knn, lam, rectify, iterations: as in `laplacian_shot`.
+
+    Returns:
+        float64 `[E, M, N]`, in which Y is as it was: softmax(log Y) = Y.
+    """
+    means = tf.transpose(labels / tf.reduce_sum(labels, axis=0))
+    means = tf.tile(means[None], [tf.shape(support)[0], 1, 1])
+    assignments = propagated_assignments(support, query, means, knn, lam, rectify, iterations)
+    return tf.math.log(tf.cast(assignments, tf.float64))
+
+
 def laplacian_shot(
     support: np.ndarray | tf.Tensor,
     query: np.ndarray | tf.Tensor,

@@ -4,6 +4,7 @@ import numpy as np
 import tensorflow as tf
 
 from dsl_tf.evaluation.classification import classify
+from dsl_tf.evaluation.vectors import class_means
 
 
 def centroid_scores(centroids: tf.Tensor, query: tf.Tensor) -> tf.Tensor:
@@ -20,6 +21,20 @@ def centroid_scores(centroids: tf.Tensor, query: tf.Tensor) -> tf.Tensor:
         centre = tf.gather(centroids, tf.argmin(distances, axis=1)[:, None], batch_dims=1)
     centroids, query = centroids - centre, query - centre
     return tf.reduce_sum(centroids**2, axis=2)[:, None, :] - 2 * tf.matmul(query, centroids, transpose_b=True)
+
+
+def nearest_centroid_scores(support: tf.Tensor, labels: tf.Tensor, query: tf.Tensor) -> tf.Tensor:
+    """Computes −‖q − c‖² for the class means c of the support, up to a constant of each query.
+
+    Args:
+        support: `[E, S, d]`.
+        labels: one-hot `[S, N]`.
+        query: q `[E, M, d]`.
+
+    Returns:
+        `[E, M, N]`.
+    """
+    return -centroid_scores(class_means(support, labels), query)
 
 
 def nearest_centroid(support: np.ndarray | tf.Tensor, query: np.ndarray | tf.Tensor) -> tf.Tensor:

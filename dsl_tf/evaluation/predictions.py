@@ -10,8 +10,11 @@ import tensorflow as tf
 from dsl_tf import distribution
 from dsl_tf.errors import UserError
 from dsl_tf.evaluation.classification import block_size
+from dsl_tf.evaluation.classifiers import FewShotClassifier
+from dsl_tf.evaluation.episode_lists import NONE, Episodes
 from dsl_tf.evaluation.laplacian_shot import laplacian_shot
 from dsl_tf.evaluation.numbers import check_visible, computing_dtype
+from dsl_tf.evaluation.one_by_one import varied_predictions
 from dsl_tf.evaluation.precision import true_float32
 
 
@@ -72,19 +75,31 @@ def _checked(
             "[episodes, queries]. "
             f"Received: features {features.shape}, support {support.shape}, query {query.shape}."
         )
-    for name, indices in (("support", support), ("query", query)):
-        if indices.size and not 0 <= indices.min() <= indices.max() < len(features):
+    check_indices(len(features), support=support, query=query)
+    return _vectors(features, classifier), support, query
+
+
+def check_indices(count: int, **arguments: np.ndarray) -> None:
+    """Checks that arguments are indices of `count` features.
+
+    Raises:
+        UserError: if one is not.
+    """
+    for name, indices in arguments.items():
+        if indices.size and not 0 <= indices.min() <= indices.max() < count:
             raise UserError(
-                f"`{name}` must be indices of the {len(features)} features. "
-                f"Received: {indices.min()} to {indices.max()}."
+                f"`{name}` must be indices of the {count} features. Received: {indices.min()} to {indices.max()}."
             )
+
+
+def _vectors(features: np.ndarray, classifier: Callable[..., tf.Tensor]) -> tf.Tensor:
     if classifier is laplacian_shot:
         check_visible(features=features)
     dtype = computing_dtype(features=features)
     # Classifiers turn other dtypes into float32 themselves.
     if dtype == np.float64 or features.dtype == np.float64:
         features = features.astype(dtype, copy=False)
-    return tf.convert_to_tensor(features), support, query
+    return tf.convert_to_tensor(features)
 
 
 @true_float32()
@@ -145,16 +160,50 @@ def episode_predictions(
     return answers
 
 
+def answers(features: np.ndarray, episodes: Episodes, classifier: FewShotClassifier, **options: float) -> np.ndarray:
+    """Classifies the queries of episodes in any form.
+
+    Args:
+        features: float `[n, d]`, already transformed.
+        episodes: `Episodes`.
+        classifier: a `FewShotClassifier`.
+        **options: its hyperparameters.
+
+    Returns:
+        The way index of each query, int32, of the shape of `episodes.query`; −1 where there is no query.
+
+    Raises:
+        UserError: as `episode_predictions` does, or if a function of the user's own, which takes equal numbers of
+            support images per way, gets others.
+    """
+    if episodes.support_ways is None:
+        return episode_predictions(features, episodes.support, episodes.query, classifier.function, **options)
+    if classifier.scores is None:
+        raise UserError(
+            f"The few-shot classifier {classifier.title} takes episodes that all have the same numbers of classes, and "
+            "of support images per class. Received: other episodes. Choose a named classifier."
+        )
+    images = {name: array[array != NONE] for name, array in (("support", episodes.support), ("query", episodes.query))}
+    check_indices(len(features), **images)
+    vectors = _vectors(features, classifier.function)
+    if not vectors.dtype.is_floating or vectors.dtype.size < 4:
+        vectors = tf.cast(vectors, tf.float32)
+    return varied_predictions(vectors, episodes, classifier.scores, **options)
+
+
 def episode_accuracies(predictions: npt.ArrayLike, truth: npt.ArrayLike | None = None) -> np.ndarray:
     """Measures each episode's share of queries classified as their own way.
 
     Args:
         predictions: way indices `[E, N, Q]`, or `[E, M]` if ways have unequal numbers of queries.
-        truth: the right ones, of the same shape; if None, queries are grouped by way.
+        truth: the right ones, of the same shape, −1 where there is no query; if None, queries are grouped by way.
 
     Returns:
         float64 `[E]`.
     """
     predictions = np.asarray(predictions)
-    right = predictions == (np.arange(predictions.shape[1])[:, None] if truth is None else np.asarray(truth))
-    return right.reshape(len(right), -1).mean(axis=1)
+    if truth is None:
+        right = predictions == np.arange(predictions.shape[1])[:, None]
+        return right.reshape(len(right), -1).mean(axis=1)
+    there = np.asarray(truth) != NONE
+    return ((predictions == truth) & there).sum(axis=1) / there.sum(axis=1)

@@ -11,7 +11,14 @@ from dsl_tf.evaluation.episodes import sample_episodes
 
 
 def sample_unequal_episodes(
-    labels: npt.ArrayLike, ways: int, shots: int, queries: int, episodes: int, seed: int, concentration: float
+    labels: npt.ArrayLike,
+    ways: int,
+    shots: int,
+    queries: int,
+    episodes: int,
+    seed: int,
+    concentration: float,
+    groups: npt.ArrayLike | None = None,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Samples episodes, the same ones for the same arguments, whose ways share M = N·Q queries unequally.
 
@@ -27,6 +34,7 @@ def sample_unequal_episodes(
         seed: an integer.
         concentration: of the Dirichlet distribution, the same for each way; the smaller, the more unequal. The paper
             takes 2.
+        groups: as in `sample_episodes`.
 
     Returns:
         Indices into `labels`, int64, those of the support `[E, N, K]` and those of the queries `[E, M]`, way after way;
@@ -41,26 +49,12 @@ def sample_unequal_episodes(
         )
     most = ways * queries
     # As many queries of each way as one could get; the first of them are taken.
-    support, candidates = sample_episodes(labels, ways, shots, most, episodes, seed)
+    support, candidates = sample_episodes(labels, ways, shots, most, episodes, seed, groups)
     # Another stream than that of the images, made from the same seed.
     random = np.random.default_rng([seed, 1])
     taken = np.arange(most) < _shared(most, random.dirichlet(np.full(ways, concentration), episodes))[:, :, None]
     truth = np.broadcast_to(np.arange(ways)[:, None], taken.shape)
     return support, candidates[taken].reshape(episodes, most), truth[taken].reshape(episodes, most)
-
-
-def drawn_episodes(
-    labels: npt.ArrayLike, ways: int, shots: int, queries: int, episodes: int, seed: int, concentration: float | None
-) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-    """Samples episodes of equal numbers of queries if the concentration is None, else of unequal ones.
-
-    Returns:
-        As `sample_unequal_episodes`; of equal numbers the queries are grouped by way, `[E, N, Q]`, and the way indices
-        None.
-    """
-    if concentration is None:
-        return *sample_episodes(labels, ways, shots, queries, episodes, seed), None
-    return sample_unequal_episodes(labels, ways, shots, queries, episodes, seed, concentration)
 
 
 def _shared(total: int, shares: np.ndarray) -> np.ndarray:

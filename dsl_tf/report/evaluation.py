@@ -20,6 +20,7 @@ from dsl_tf.report.projector import write_projector
 from dsl_tf.report.spectrum_figure import draw_spectrum
 from dsl_tf.report.table import accuracy_table
 from dsl_tf.report.wording import measure_text
+from dsl_tf.runs.episodes_file import write_episodes
 from dsl_tf.runs.evaluate import Evaluation, SubjectResult
 from dsl_tf.runs.evaluations import EVALUATION
 from dsl_tf.runs.titles import loss_title
@@ -156,11 +157,26 @@ def _write_files(evaluation: Evaluation, directory: pathlib.Path) -> None:
         name = f"comparison_{classifier.replace(':', '-')}_{transform}_{shots}_shot.png"
         draw_paired(matrix, directory / name, title)
     several = len(evaluation.results) > 1
+    if evaluation.writes_episodes:
+        _write_episodes(evaluation, directory)
     for number, result in enumerate(evaluation.results, start=1):
         if result.details and result.outcomes:
             entry = result.outcomes[0].entry
             measure = _measure_title(evaluation, entry["classifier"], entry["feature_transform"], entry["shots"])
             _write_details(result, directory, f"{number}_" if several else "", measure)
+
+
+def _write_episodes(evaluation: Evaluation, directory: pathlib.Path) -> None:
+    """Writes the episodes of each number of shots, of the first subject, and of others whose episodes differ."""
+    written: set[str] = set()
+    for number, result in enumerate(evaluation.results, start=1):
+        for outcome in result.outcomes:
+            fingerprint = outcome.entry["episodes_fingerprint"]
+            if fingerprint not in written:
+                prefix = f"{number}_" if number > 1 else ""
+                name = f"{prefix}episodes_{outcome.entry['shots']}_shot.jsonl"
+                write_episodes(directory / name, outcome.episodes, result.subject)
+                written.add(fingerprint)
 
 
 def _episodes(evaluation: Evaluation) -> dict[str, np.ndarray]:
@@ -187,7 +203,7 @@ def _write_details(result: SubjectResult, directory: pathlib.Path, prefix: str, 
     subject, outcome = result.subject, result.outcomes[0]
     name = _subject_title(result)
     predictions = outcome.predictions.reshape(len(outcome.predictions), -1)
-    counts, chances = confusion(subject.labels, outcome.support, outcome.query, predictions)
+    counts, chances = confusion(subject.labels, outcome.episodes.support, outcome.episodes.query, predictions)
     rates = confusion_rates(counts, chances)
     write_text(directory / f"{prefix}confusion.csv", _confusion_csv(rates, subject.class_names))
     draw_confusion(rates, subject.class_names, directory / f"{prefix}confusion.png", f"{name}\n{measure}")
@@ -196,7 +212,7 @@ def _write_details(result: SubjectResult, directory: pathlib.Path, prefix: str, 
         examples = []
         for true, predicted, _ in pairs:
             wrong, typical = (
-                wrong_queries(subject.labels, outcome.query, predictions, shown, predicted, _EXAMPLES)
+                wrong_queries(subject.labels, outcome.episodes.query, predictions, shown, predicted, _EXAMPLES)
                 for shown in (true, predicted)
             )
             examples.append((subject.images[wrong], subject.images[typical]))

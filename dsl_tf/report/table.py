@@ -23,7 +23,7 @@ def accuracy_table(accuracies: Sequence[dict[str, Any]]) -> str:
     for entry in accuracies:
         names = ("split", "classifier", "feature_transform", "queries", "episodes")
         cell = with_error(100 * entry["accuracy"], 100 * entry["half_width"])
-        labels = {**entry, "queries": _queries_text(entry)}
+        labels = {**entry, "queries": _queries_text(entry), "episodes": _episodes_text(entry)}
         rows.setdefault(tuple(str(labels[name]) for name in names), {})[entry["ways"], entry["shots"]] = cell
     header = ["split", "classifier", "transform", "queries", "episodes"]
     header += [f"{ways}-way {shots}-shot (%)" for ways, shots in columns]
@@ -33,6 +33,12 @@ def accuracy_table(accuracies: Sequence[dict[str, Any]]) -> str:
 def _queries_text(entry: dict[str, Any]) -> str:
     concentration = entry.get("query_concentration")
     return str(entry["queries"]) if concentration is None else f"{entry['queries']} (Dirichlet {concentration:g})"
+
+
+def _episodes_text(entry: dict[str, Any]) -> str:
+    kinds = {"varied": "varied", "within_groups": "within groups", "listed": "from a file"}
+    found = ", ".join(text for name, text in kinds.items() if name in entry)
+    return f"{entry['episodes']} ({found})" if found else str(entry["episodes"])
 
 
 def results_summary(results: dict[str, Any], directory: str | os.PathLike[str]) -> str:

@@ -2,31 +2,31 @@
 
 import dataclasses
 import functools
-import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
-from absl import logging
 
 from dsl_tf import distribution
+from dsl_tf.errors import UserError
 from dsl_tf.evaluation.accuracy import Outcome, class_accuracies, few_shot_accuracies
 from dsl_tf.evaluation.classifiers import classifier_of
 from dsl_tf.evaluation.discriminant import subspace_features, subspace_scores
 from dsl_tf.evaluation.known_classes import known_class_measures, transformed_class_means
-from dsl_tf.evaluation.paired import PairedMatrix, comparison_matrix
+from dsl_tf.evaluation.paired import PairedMatrix
 from dsl_tf.evaluation.retrieval import retrieval_metrics
 from dsl_tf.evaluation.spectrum import singular_values
 from dsl_tf.evaluation.transforms import FEATURE_TRANSFORMS
-from dsl_tf.runs import directory as run_directory
 from dsl_tf.runs import subjects
 from dsl_tf.runs.accuracies import tested
 from dsl_tf.runs.configuration import EvaluationConfiguration
+from dsl_tf.runs.episodes_file import read_episodes
 from dsl_tf.runs.evaluations import evaluation_name, known_classes_name
 from dsl_tf.runs.features_file import of_features_file
+from dsl_tf.runs.groups_file import read_groups
+from dsl_tf.runs.side_by_side import compare
 from dsl_tf.runs.subjects import Subject
-from dsl_tf.runs.titles import titles
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,7 +54,9 @@ class SubjectResult:
         """Returns all measurements in a form that JSON can hold."""
         entries = []
         for outcome in self.outcomes:
-            by_class = class_accuracies(self.subject.labels, outcome.query, outcome.predictions, outcome.truth)
+            by_class = class_accuracies(
+                self.subject.labels, outcome.episodes.query, outcome.predictions, outcome.episodes.query_ways
+            )
             named = {
                 name: float(value)
                 for name, value in zip(self.subject.class_names, by_class, strict=False)
@@ -78,10 +80,12 @@ class Evaluation:
         results: a tuple of `SubjectResult`.
         comparisons: a dict from (classifier, feature transform, shots) to the `PairedMatrix` of the subjects. Runs that
             differ only in the seed are grouped. Empty if there is one subject or the episodes differ.
+        writes_episodes: whether the episodes belong to its files.
     """
 
     results: tuple[SubjectResult, ...]
     comparisons: dict[tuple[str, str, int], PairedMatrix]
+    writes_episodes: bool = False
 
     @property
     def name(self) -> str:
@@ -124,7 +128,10 @@ def _evaluate(configuration: EvaluationConfiguration, strategy: tf.distribute.St
         results.append(result)
     # Workers wait for each other: the end of one would look like a failure to the others.
     distribution.barrier(strategy)
-    return Evaluation(tuple(results), _compare(results) if len(results) > 1 else {})
+    comparisons = {}
+    if len(results) > 1:
+        comparisons = compare([result.subject for result in results], [result.outcomes for result in results])
+    return Evaluation(tuple(results), comparisons, configuration.write_episodes)
 
 
 def _loaders(configuration: EvaluationConfiguration, strategy: tf.distribute.Strategy) -> list[Callable[[], Subject]]:
@@ -153,7 +160,7 @@ def _evaluate_subject(configuration: EvaluationConfiguration, subject: Subject) 
     )
     if subject.trained is not None:
         return SubjectResult(subject, (), _of_known_classes(subject, configuration, transforms))
-    arguments: dict[str, Any] = {
+    options: dict[str, Any] = {
         "ways": configuration.ways,
         "shots": configuration.shots,
         "queries": configuration.queries,
@@ -161,13 +168,15 @@ def _evaluate_subject(configuration: EvaluationConfiguration, subject: Subject) 
         "feature_transforms": transforms,
         "mean": subject.mean,
         "query_concentration": configuration.query_concentration,
-    }
-    options: dict[str, Any] = {
-        "episodes": configuration.episodes,
+        "varied": configuration.varied_episodes,
         "classifiers": configuration.classifiers,
-        **arguments,
+        **_episodes(configuration, subject),
     }
     outcomes = tuple(tested(subject.features, subject.labels, configuration.split, subject.validation, **options))
+    for outcome in outcomes:
+        for flag in ("episodes_file", "class_groups"):
+            if path := getattr(configuration, flag):
+                outcome.entry[flag] = path
     details = {}
     if configuration.details:
         details["retrieval"] = retrieval_metrics(subject.features, subject.labels)
@@ -192,6 +201,19 @@ def _of_known_classes(
     }
 
 
+def _episodes(configuration: EvaluationConfiguration, subject: Subject) -> dict[str, Any]:
+    """Returns the arguments that say which episodes there are."""
+    if configuration.episodes_file:
+        episodes = read_episodes(configuration.episodes_file, subject)
+        if configuration.details and episodes.query_ways is not None:
+            raise UserError("--details needs equal numbers of queries. Received: other episodes in --episodes_file.")
+        return {"episodes": episodes}
+    if configuration.class_groups:
+        groups = read_groups(configuration.class_groups, subject.class_names)[subject.labels]
+        return {"episodes": configuration.episodes, "groups": groups}
+    return {"episodes": configuration.episodes}
+
+
 def _of_subspaces(subject: Subject, kernel: np.ndarray, split: str, options: Mapping[str, Any]) -> dict[str, Any]:
     """Measures the features within span(W) and within its complement, as in Table 1."""
     # Mean and λ belong to the full features: cl2 and LaplacianShot would need others for each part.
@@ -204,77 +226,3 @@ def _of_subspaces(subject: Subject, kernel: np.ndarray, split: str, options: Map
         },
         "singular_values": singular_values(kernel).tolist(),
     }
-
-
-def _compare(results: list[SubjectResult]) -> dict[tuple[str, str, int], PairedMatrix]:
-    """Compares the subjects for each classifier, feature transform and number of shots that all of them have."""
-    groups = _groups(results)
-    outcomes = [{_comparison_key(outcome.entry): outcome for outcome in result.outcomes} for result in results]
-    comparisons = {}
-    for key in outcomes[0]:
-        if not all(key in found for found in outcomes):
-            continue
-        if len({found[key].entry["episodes_fingerprint"] for found in outcomes}) > 1:
-            logging.warning("No comparison: the subjects' episodes differ, because their data differ.")
-            return {}
-        accuracies = {
-            name: np.stack([outcomes[index][key].accuracies for index in members]) for name, members in groups.items()
-        }
-        if len(accuracies) > 1:
-            comparisons[key] = comparison_matrix(accuracies, _seeds(results, groups))
-    return comparisons
-
-
-def _comparison_key(entry: Mapping[str, Any]) -> tuple[str, str, int]:
-    return entry["classifier"], entry["feature_transform"], entry["shots"]
-
-
-def _groups(results: list[SubjectResult]) -> dict[str, list[int]]:
-    """Groups the subjects: returns their positions by group name. Runs that differ only in the seed share a group."""
-    keys: dict[Any, list[int]] = {}
-    for index, result in enumerate(results):
-        training = result.subject.training
-        # A subject without a training configuration forms a separate group.
-        key = index if training is None else run_directory.mathematical_flags(training, without=("seed",))
-        keys.setdefault(key, []).append(index)
-    groups = list(keys.values())
-    return dict(zip(_group_names(results, groups), groups, strict=True))
-
-
-def _group_names(results: list[SubjectResult], groups: list[list[int]]) -> list[str]:
-    """Names groups by their loss and settings, such as "SCE (3 seeds)"; other subjects by their path."""
-    paths = _short_names([result.subject.name for result in results])
-    trainings = [results[members[0]].subject.training for members in groups]
-    titled = iter(titles([training for training in trainings if training is not None]))
-    names = [
-        paths[members[0]] if training is None else next(titled)
-        for members, training in zip(groups, trainings, strict=True)
-    ]
-    named = []
-    for name, members, training in zip(names, groups, trainings, strict=True):
-        if training is not None:
-            # Trainings may have the same flags but other data.
-            name += f", {paths[members[0]]}" if names.count(name) > 1 else ""
-            name += f" ({len(members)} {'seed' if len(members) == 1 else 'seeds'})"
-        named.append(name)
-    return named
-
-
-def _short_names(names: list[str]) -> list[str]:
-    """Removes the leading folders that all names share."""
-    if len(set(names)) < 2 or len({os.path.isabs(name) for name in names}) > 1:
-        return names
-    common = os.path.commonpath(names)
-    return [os.path.relpath(name, common) if common else name for name in names]
-
-
-def _seeds(results: Sequence[SubjectResult], groups: Mapping[str, list[int]]) -> dict[str, tuple[int, ...]] | None:
-    """Returns the seeds of each group's trainings, or None if they are not known or not distinct."""
-    seeds = {}
-    for name, members in groups.items():
-        trainings = [results[index].subject.training for index in members]
-        known = tuple(training.seed for training in trainings if training is not None)
-        if len(set(known)) < len(members):
-            return None
-        seeds[name] = known
-    return seeds

@@ -15,6 +15,8 @@ EVALUATIONS = "evaluations"
 EVALUATION = "evaluation.json"
 # The fields that identify an accuracy: two entries with the same values measure the same.
 KEY = ("split", "classifier", "feature_transform", "ways", "shots", "queries", "episodes", "seed")
+# The fields that only accuracies on other kinds of episodes than those of the tables have.
+_OTHER_KINDS = ("query_concentration", "varied", "within_groups", "listed")
 
 
 def evaluation_name(
@@ -37,17 +39,22 @@ def evaluation_name(
     def joined(name: str) -> str:
         return "-".join(map(str, values(name)))
 
-    unequal = [entry["query_concentration"] for entry in entries[:1] if "query_concentration" in entry]
+    kinds = {name: entry[name] for entry in entries[:1] for name in _OTHER_KINDS if name in entry}
+    unequal = [kinds["query_concentration"]] if "query_concentration" in kinds else []
+    # Groups and lists come from files, whose names say less than the episodes.
+    episodes = values("episodes_fingerprint") if len(kinds) > len(unequal) else []
     digest = hashlib.sha256(
-        repr([subjects, [(name, values(name)) for name in KEY], details, *unequal]).encode()
+        repr([subjects, [(name, values(name)) for name in KEY], details, *unequal, *episodes]).encode()
     ).hexdigest()
     parts = [
         joined("split"),
         f"{joined('ways')}way",
         f"{joined('shots')}shot",
         f"{joined('queries')}queries{''.join(f'-dirichlet{value:g}' for value in unequal)}",
-        f"{joined('episodes')}episodes",
-        f"seed{joined('seed')}",
+        f"{joined('episodes')}{'-listed' if 'listed' in kinds else ''}episodes",
+        *(["varied"] if "varied" in kinds else []),
+        *(["within-groups"] if "within_groups" in kinds else []),
+        *([] if "listed" in kinds else [f"seed{joined('seed')}"]),
         joined("classifier"),
         joined("feature_transform"),
         *(["details"] if details else []),
@@ -77,7 +84,7 @@ def read_evaluations(directory: str | os.PathLike[str]) -> list[dict[str, Any]]:
 
     Returns:
         Dicts as `few_shot_accuracies` returns them, the latest per `KEY`. Evaluations of other data or of several
-        runs, those of unequal numbers of queries, which no table has, and unreadable files are skipped.
+        runs, those of other kinds of episodes, which no table has, and unreadable files are skipped.
     """
     folder = pathlib.Path(directory) / EVALUATIONS
     try:
@@ -105,7 +112,7 @@ def _accuracies(path: pathlib.Path) -> list[dict[str, Any]]:
         return [
             {name: value for name, value in entry.items() if name != "class_accuracies"}
             for entry in subject["accuracies"]
-            if all(isinstance(entry.get(name), int | str) for name in KEY) and "query_concentration" not in entry
+            if all(isinstance(entry.get(name), int | str) for name in KEY) and not set(_OTHER_KINDS) & set(entry)
         ]
     except (OSError, UserError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return []

@@ -14,7 +14,8 @@ def of_features_file(path: str) -> Subject:
 
     Args:
         path: an `.npz` file with `features`, float `[n, d]`, and `labels`, integers or strings `[n]`. Optional arrays:
-            `class_names` `[C]`, `mean` (of the training features, `[d]`), `val_features` and `val_labels`.
+            `class_names` `[C]`, `mean` (of the training features, `[d]`), `val_features`, `val_labels`, and `files`
+            (names of the images, `[n]`).
 
     Returns:
         A `Subject`.
@@ -40,7 +41,7 @@ def of_features_file(path: str) -> Subject:
                 f"{features.shape[1]}. Received: {validated[0].shape[1]}. Compute both with the same model."
             )
         validation = lambda: validated  # noqa: E731
-    return Subject(path, features, labels, names, validation, mean)
+    return Subject(path, features, labels, names, validation, mean, files=_files(path, arrays, len(labels)))
 
 
 def _read_arrays(path: str) -> dict[str, np.ndarray]:
@@ -87,6 +88,18 @@ def _checked(
             )
         names = _names(path, "class_names", given[found])
     return features, labels.astype(np.int32), names
+
+
+def _files(path: str, arrays: Mapping[str, np.ndarray], count: int) -> tuple[str, ...]:
+    files = arrays.get("files")
+    if files is None:
+        return ()
+    if files.shape != (count,) or files.dtype.kind != "U":
+        raise UserError(
+            f"--features={path!r}: files must be {count} strings, one per label. "
+            f"Received: {files.dtype} {list(files.shape)}."
+        )
+    return _names(path, "files", files)
 
 
 def _finite_float32(path: str, name: str, array: np.ndarray) -> np.ndarray:

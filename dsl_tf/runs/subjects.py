@@ -44,6 +44,7 @@ class Subject:
         trained: if the classes are those of the training, a function that returns features and labels of the training
             images; otherwise None.
         images: uint8 `[n, h, w, 3]`, an array or `StoredImages`, or None.
+        files: the path of each image, or none if that is not known.
         training: the `TrainingConfiguration` of the run, or None.
         data_fingerprint: the fingerprint of the split, or None.
         trained_fingerprint: the fingerprint that the run recorded for its split of the same name, or None.
@@ -59,6 +60,7 @@ class Subject:
     bias: np.ndarray | None = None
     trained: Callable[[], tuple[np.ndarray, np.ndarray]] | None = None
     images: Any = None
+    files: tuple[str, ...] = ()
     training: TrainingConfiguration | None = None
     data_fingerprint: str | None = None
     trained_fingerprint: str | None = None
@@ -215,6 +217,7 @@ def _of_data(
         validation if "val" in loaders else None,
         trained=trained if known_classes is not None else None,
         images=chosen.images,
+        files=chosen.files,
         data_fingerprint=chosen.fingerprint(),
         **known,
     )

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from dsl_tf.errors import UserError
-from dsl_tf.evaluation import accuracy
+from dsl_tf.evaluation import predictions as predictions_module
 from dsl_tf.evaluation.accuracy import (
     class_accuracies,
     classes_half_width,
@@ -50,10 +50,12 @@ def test_the_accuracies_of_classes_and_of_episodes_have_the_same_mean_where_quer
     features, labels = clustered()
     settings = {"ways": 6, "shots": (1,), "queries": 5, "episodes": 40, "feature_transforms": ("none",)}
     (outcome,) = evaluate_episodes(features, labels, "test", **settings)
-    by_class = class_accuracies(labels, outcome.query, outcome.predictions)
+    by_class = class_accuracies(labels, outcome.episodes.query, outcome.predictions)
     assert by_class.mean() == pytest.approx(outcome.entry["accuracy"], rel=1e-12)
     assert episode_accuracies(outcome.predictions).mean() == pytest.approx(outcome.entry["accuracy"], rel=1e-12)
-    assert outcome.entry["episodes_fingerprint"] == episodes_fingerprint(labels, outcome.support, outcome.query)
+    assert outcome.entry["episodes_fingerprint"] == episodes_fingerprint(
+        labels, outcome.episodes.support, outcome.episodes.query
+    )
 
 
 # Mean and interval.
@@ -163,7 +165,7 @@ def test_every_classifier_and_transform_has_the_same_episodes(monkeypatch):
         received.append((support, query, classifier))
         return episode_predictions(features, support, query, classifier, **options)
 
-    monkeypatch.setattr(accuracy, "episode_predictions", recording)
+    monkeypatch.setattr(predictions_module, "episode_predictions", recording)
     results = few_shot_accuracies(
         features, labels, "test", ways=4, shots=(2,), queries=3, episodes=12, seed=5,
         classifiers=("first_way", "nearest_centroid"), feature_transforms=("l2", "none"),
@@ -220,7 +222,7 @@ def test_lists_will_do():
     features, labels = clustered()
     settings = {"ways": 3, "shots": (1,), "queries": 4, "episodes": 20}
     (outcome, _) = evaluate_episodes(features.tolist(), labels.tolist(), "test", **settings)
-    arrays = labels, outcome.query, outcome.predictions
+    arrays = labels, outcome.episodes.query, outcome.predictions
     expected = class_accuracies(*arrays)
     np.testing.assert_array_equal(class_accuracies(*(array.tolist() for array in arrays)), expected)
     accuracies = episode_accuracies(outcome.predictions.tolist())

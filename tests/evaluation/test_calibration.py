@@ -1,13 +1,13 @@
 import numpy as np
 import pytest
 
+from dsl_tf.evaluation import CLASSIFIERS
 from dsl_tf.evaluation.calibration import (
     best_temperature,
     expected_calibration_error,
     held_out_probabilities,
     tempered,
 )
-from dsl_tf.evaluation.single_task import nearest_centroid_probabilities
 
 
 def test_the_error_is_the_mean_gap_between_confidence_and_accuracy():
@@ -73,7 +73,7 @@ def test_every_image_with_partners_is_classified_by_the_others():
         assert set(rest_labels) == {0, 1, 2}
         assert not {tuple(row) for row in rest} & {tuple(row) for row in query}
         seen.extend(map(tuple, query))
-        return nearest_centroid_probabilities(rest, rest_labels, query)
+        return CLASSIFIERS["nearest_centroid"].probabilities(rest, rest_labels, query)
 
     probabilities, known = held_out_probabilities(classify, support, labels)
     assert len(set(seen)) == len(seen) == 15 and sorted(known) == [1] * 2 + [2] * 13

@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from dsl_tf.errors import UserError
 from dsl_tf.evaluation import (
+    CLASSIFIERS,
     choose_hyperparameters,
     discriminant_score,
     episode_predictions,
@@ -19,7 +20,6 @@ from dsl_tf.evaluation import (
 )
 from dsl_tf.evaluation.numbers import check_finite, computing_dtype
 from dsl_tf.evaluation.retrieval import retrieval_metrics
-from dsl_tf.evaluation.single_task import laplacian_shot_probabilities, nearest_centroid_probabilities
 from dsl_tf.evaluation.spectrum import singular_values
 
 LABELS = np.repeat(np.arange(5), 8)
@@ -43,8 +43,8 @@ ENTRIES = {
     "nearest_centroid": lambda x: nearest_centroid(x[SUPPORT], x[:6][None].repeat(20, axis=0)),
     "query": lambda x: nearest_centroid(np.zeros((1, 2, 1, 8)), x[None]),
     "laplacian_shot": lambda x: laplacian_shot(x[SUPPORT], x[:6][None].repeat(20, axis=0)),
-    "nearest_centroid_probabilities": lambda x: nearest_centroid_probabilities(x, LABELS, x[:3]),
-    "laplacian_shot_probabilities": lambda x: laplacian_shot_probabilities(x, LABELS, x[:3]),
+    "nearest_centroid_probabilities": lambda x: CLASSIFIERS["nearest_centroid"].probabilities(x, LABELS, x[:3]),
+    "laplacian_shot_probabilities": lambda x: CLASSIFIERS["laplacian_shot"].probabilities(x, LABELS, x[:3]),
     "discriminant_score": lambda x: discriminant_score(x, LABELS),
     "subspace_scores": lambda x: subspace_scores(x, LABELS, np.eye(8, 3)),
     "kernel": lambda x: subspace_scores(np.ones((4, 40)), np.arange(4), x),

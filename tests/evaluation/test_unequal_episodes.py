@@ -51,17 +51,19 @@ def test_accuracies_are_shares_of_all_queries():
     for outcome in outcomes:
         right = [
             sum(labels[image] == labels[of_support[way, 0]] for image, way in zip(images, answers)) / 12
-            for of_support, images, answers in zip(outcome.support, outcome.query, outcome.predictions)
+            for of_support, images, answers in zip(
+                outcome.episodes.support, outcome.episodes.query, outcome.predictions
+            )
         ]
         assert (
             outcome.entry["accuracy"] == pytest.approx(np.mean(right)) and outcome.entry["query_concentration"] == 0.5
         )
         np.testing.assert_allclose(outcome.accuracies, right)
-        by_class = class_accuracies(labels, outcome.query, outcome.predictions, outcome.truth)
-        weights = np.bincount(labels[outcome.query.ravel()], minlength=6)
+        by_class = class_accuracies(labels, outcome.episodes.query, outcome.predictions, outcome.episodes.query_ways)
+        weights = np.bincount(labels[outcome.episodes.query.ravel()], minlength=6)
         assert by_class @ weights / weights.sum() == pytest.approx(np.mean(right))
     (equal,) = evaluate_episodes(features, labels, "test", **settings)
-    assert "query_concentration" not in equal.entry and equal.truth is None
+    assert "query_concentration" not in equal.entry and equal.episodes.query_ways is None
     assert equal.entry["episodes_fingerprint"] != outcomes[0].entry["episodes_fingerprint"]
 
 

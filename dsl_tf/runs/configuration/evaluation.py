@@ -13,6 +13,10 @@ from dsl_tf.runs.configuration.options import (
     virtual_devices_option,
 )
 
+# What has no effect if episodes are varied, and if they come from a file.
+_OF_EQUAL_EPISODES = ("ways", "shots", "queries", "query_concentration")
+_OF_DRAWN_EPISODES = (*_OF_EQUAL_EPISODES, "varied_episodes", "class_groups", "episodes", "seed")
+
 
 @dataclasses.dataclass(frozen=True)
 class EvaluationConfiguration(Checked):
@@ -66,6 +70,31 @@ class EvaluationConfiguration(Checked):
         minimum=1e-3,
         maximum=1e6,
     )
+    varied_episodes: bool = option(
+        False,
+        "Draw the numbers of classes and of images per class as Meta-Dataset does: 5 to 50 classes, on average more "
+        "support images of larger classes (at most 500 in all), and at most 10 query images per class. --ways, --shots "
+        "and --queries keep their defaults, which have no effect.",
+        "evaluation",
+    )
+    class_groups: str | None = option(
+        None,
+        "A csv file with the header class,group. The classes of an episode are then of one group, such as a "
+        "super-class; groups with fewer classes than an episode has are skipped.",
+        "evaluation",
+        path=True,
+    )
+    episodes_file: str | None = option(
+        None,
+        "A file of episodes to answer instead of drawing them, for example those of other code: per line a JSON object "
+        '{"support": {class: [image, ...], ...}, "query": {class: [image, ...], ...}}, with images by file name or by '
+        "position from 0. Other flags about episodes keep their defaults, which have no effect.",
+        "evaluation",
+        path=True,
+    )
+    write_episodes: bool = option(
+        False, "Also write the episodes, episodes_….jsonl, as --episodes_file reads them.", "evaluation"
+    )
     episodes: int = option(
         10_000,
         "Number of episodes. The 95% confidence half-width shrinks with its square root.",
@@ -111,13 +140,22 @@ class EvaluationConfiguration(Checked):
                 raise UserError(
                     f"--classifiers must be among {', '.join(CLASSIFIERS)}, or module:function. Received: {name!r}."
                 )
-        if self.query_concentration is not None and self.details:
-            raise UserError(
-                "--details needs equal numbers of queries. Received: --query_concentration. Omit one of them."
-            )
+        self._check_episodes()
         check_devices(self.distribution, self.virtual_devices)
         if self.output_dir is None:
             # A comparison does not belong to a single run.
             alone = len(self.run_dir) == 1 and not self.saved_model and not self.features
             folder = f"{self.run_dir[0]}/evaluations" if alone else "evaluations"
             object.__setattr__(self, "output_dir", folder)
+
+    def _check_episodes(self) -> None:
+        defaults = {field.name: field.default for field in dataclasses.fields(self)}
+        for flag, without in (("varied_episodes", _OF_EQUAL_EPISODES), ("episodes_file", _OF_DRAWN_EPISODES)):
+            given = [f"--{name}" for name in without if getattr(self, name) != defaults[name]]
+            if getattr(self, flag) and given:
+                raise UserError(
+                    f"--{flag} chooses the episodes alone. Received: {', '.join(given)} too. Omit one of both."
+                )
+        unequal = [f"--{flag}" for flag in ("query_concentration", "varied_episodes") if getattr(self, flag)]
+        if unequal and self.details:
+            raise UserError(f"--details needs equal numbers of queries. Received: {unequal[0]}. Omit one of them.")

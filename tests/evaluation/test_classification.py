@@ -4,9 +4,10 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from dsl_tf.evaluation import laplacian_shot, nearest_centroid
-from dsl_tf.evaluation.single_task import laplacian_shot_probabilities, nearest_centroid_probabilities
+from dsl_tf.evaluation import CLASSIFIERS, laplacian_shot, nearest_centroid
 
+nearest_centroid_probabilities = CLASSIFIERS["nearest_centroid"].probabilities
+laplacian_shot_probabilities = CLASSIFIERS["laplacian_shot"].probabilities
 BOTH = [nearest_centroid_probabilities, laplacian_shot_probabilities]
 
 
