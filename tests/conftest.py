@@ -1,7 +1,16 @@
 import keras
 import pytest
+import tensorflow as tf
 
 from tests.images import write_striped_folders
+
+
+@pytest.fixture(autouse=True)
+def no_scope_stays_open():
+    """Names the test that leaves a strategy's scope open, not those after it, which fail."""
+    before = tf.distribute.has_strategy()
+    yield
+    assert tf.distribute.has_strategy() == before, "This test leaves a strategy's scope open."
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from dsl_tf.runs import extract_features
 from dsl_tf.runs.configuration import EvaluationConfiguration
 from dsl_tf.runs.evaluate import evaluate
 from tests.images import striped_split, tiny_backbone, tiny_configuration
-from tests.programs import start
+from tests.programs import run, start
 from tests.workers import end, start_workers
 
 PROGRAM = ("-m", "tests.replicas_program")
@@ -269,12 +269,21 @@ def test_one_device_is_tensorflows_own():
     assert distribution.true_on_all_workers(strategy, True) and not distribution.true_on_all_workers(strategy, False)
 
 
+OWN_SCOPE = """
+import tensorflow as tf
+from dsl_tf import distribution
+own = tf.distribute.OneDeviceStrategy("CPU:0")
+for kind in ("none", "auto", "mirrored"):
+    with own.scope():
+        assert distribution.open_strategy(kind) is own
+    assert distribution.open_strategy(kind) is tf.distribute.get_strategy() is not own
+"""
+
+
 def test_a_callers_own_scope_is_used_and_never_kept():
-    own = tf.distribute.OneDeviceStrategy("CPU:0")
-    for kind in ("none", "auto", "mirrored"):
-        with own.scope():
-            assert distribution.open_strategy(kind) is own
-        assert distribution.open_strategy(kind) is tf.distribute.get_strategy() is not own
+    # In a process of its own: a scope that stayed open would make every later test fail.
+    process = run(["-c", OWN_SCOPE])
+    assert process.returncode == 0, process.stderr
 
 
 def test_devices_that_come_too_late_are_an_error_of_one_line():
