@@ -15,8 +15,13 @@ SIZES = [(375, 500), (100, 300), (300, 100), (84, 84), (3, 500), (1, 1)]
 
 
 def boxes(height, width, numbers):
-    box = tf.TensorSpec([4], tf.int32)
-    return tf.map_fn(lambda row: random_box(height, width, row), numbers, fn_output_signature=box).numpy()
+    # In a graph, as in training; thousands of boxes one by one take seconds.
+    @tf.function(autograph=False)
+    def drawn_boxes(numbers):
+        box = tf.TensorSpec([4], tf.int32)
+        return tf.map_fn(lambda row: random_box(height, width, row), numbers, fn_output_signature=box)
+
+    return drawn_boxes(numbers).numpy()
 
 
 def drawn(count, seed=0):

@@ -219,7 +219,8 @@ def test_an_interruption_ends_the_running_training_and_the_same_command_resumes(
 ):
     run = tmp_path / "folder" / "sce" / "8x3" / "seed0"
     options = {"datasets": ("folder",), "rows": ("sce",), "batch_shapes": ("8x3",), "runs": str(tmp_path)}
-    changes = {**TINY, "epochs": 2000, "data_dir": str(data_dir)}
+    # The log begins with the first step.
+    changes = {**TINY, "epochs": 2000, "log_every": 1, "data_dir": str(data_dir)}
     with sent_to_this_process(sent, (run / run_directory.METRICS).exists), pytest.raises(raised) as error:
         run_experiments(ReproductionConfiguration(**options), changes)
     assert raised is KeyboardInterrupt or error.value.code == 128 + sent

@@ -1,14 +1,13 @@
 import json
 import os
-import pathlib
 import signal
-import subprocess
-import sys
+import time
 
 import pytest
 
 from dsl_tf.errors import UserError
 from dsl_tf.runs import directory as run_directory
+from tests import programs
 from tests.images import tiny_configuration
 
 
@@ -70,38 +69,42 @@ def test_a_folder_without_flagfile_is_no_run(tmp_path):
 
 
 HOLD_LOCK = """
-import sys, time
+import pathlib, sys, time
 from dsl_tf.runs import directory as run_directory
 with run_directory.locked(sys.argv[1]):
-    print("locked", flush=True)
-    sys.stdin.readline()
+    held = pathlib.Path(sys.argv[2])
+    held.touch()
+    while held.exists():
+        time.sleep(0.01)
 """
 
 
 @pytest.fixture
-def holder(tmp_path):
+def held(tmp_path_factory):
+    """A file that another process writes once it has locked the directory; it lets go when the file is gone."""
+    return tmp_path_factory.mktemp("held") / "held"
+
+
+@pytest.fixture
+def holder(tmp_path, held):
     """Another process that has locked the directory."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", HOLD_LOCK, tmp_path],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        cwd=pathlib.Path(__file__).parent.parent.parent,
-    )
-    assert process.stdout.readline() == "locked\n"
+    process = programs.start(["-c", HOLD_LOCK, tmp_path, held])
+    while not held.exists():
+        assert process.poll() is None
+        time.sleep(0.01)
     yield process
     process.kill()
-    process.communicate()
 
 
-def test_a_directory_that_a_live_process_trains_in_is_refused(tmp_path, holder):
+def test_a_directory_that_a_live_process_trains_in_is_refused(tmp_path, holder, held):
     # An empty one counts as empty all the same: its run has not got to its flagfile yet.
     assert run_directory.open_directory(tiny_configuration(tmp_path)) == tmp_path
     with pytest.raises(UserError, match=rf"Process {holder.pid} on .* does") as error, run_directory.locked(tmp_path):
         pass
     assert "\n" not in str(error.value)
     assert holder.poll() is None
-    holder.communicate("\n")
+    held.unlink()
+    assert holder.wait() == 0
     assert list(tmp_path.iterdir()) == []
     with run_directory.locked(tmp_path):
         pass
@@ -142,9 +145,7 @@ while held < 200:
     except UserError:
         pass
 """
-    command = [sys.executable, "-c", script, tmp_path]
-    cwd = pathlib.Path(__file__).parent.parent.parent
-    processes = [subprocess.Popen([*command, str(number)], cwd=cwd) for number in range(3)]
+    processes = [programs.start(["-c", script, tmp_path, str(number)]) for number in range(3)]
     assert [process.wait(60) for process in processes] == [0, 0, 0]
 
 

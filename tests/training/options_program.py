@@ -29,13 +29,15 @@ KINDS = {
         "label_smoothing": 0.1,
         "backbone_learning_rate_factor": 0.3,
     },
-    "stopped early": {"optimizer": "lion", "schedule": "constant", "precision": "mixed_float16", "early_stopping": 1},
-    "started and frozen": {
+    "started, frozen and stopped early": {
         "init_from": "start.keras",
         "freeze_until": "first_normalization",
         "weight_decay": 0.01,
-        "optimizer": "adamw",
+        "optimizer": "lion",
+        "schedule": "constant",
+        "precision": "mixed_float16",
         "backbone_learning_rate_factor": 0.1,
+        "early_stopping": 2,
     },
     "own": {},
 }
@@ -120,7 +122,7 @@ def main(folder):
     found = {}
     for kind, changes in KINDS.items():
         splits = striped_splits()
-        if kind not in ("averaged", "stopped early"):
+        if kind == "own":
             del splits["val"], splits["test"]
         endings = []
         for name in ("whole", "broken"):

@@ -1,8 +1,6 @@
 """Optimizers, averages, clipping and early stopping by flags."""
 
 import json
-import subprocess
-import sys
 
 import keras
 import numpy as np
@@ -16,6 +14,7 @@ from dsl_tf.runs.configuration.optimisation import OPTIMIZERS
 from dsl_tf.training import construction, train
 from dsl_tf.training.named_optimizer import named_optimizer
 from dsl_tf.training.step import TrainingStep
+from tests import programs
 from tests.images import SIZE, striped_split, striped_splits, tiny_backbone, tiny_configuration
 from tests.training import options_program
 
@@ -23,8 +22,7 @@ from tests.training import options_program
 @pytest.fixture(scope="module")
 def endings(tmp_path_factory):
     folder = tmp_path_factory.mktemp("endings")
-    command = [sys.executable, "-m", "tests.training.options_program", folder]
-    process = subprocess.run(command, capture_output=True, text=True)
+    process = programs.run(["-m", "tests.training.options_program", folder])
     assert process.returncode == 0, process.stdout + process.stderr
     return json.loads((folder / "found.json").read_text())
 

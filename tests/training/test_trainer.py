@@ -19,6 +19,7 @@ from dsl_tf.training import construction, train
 from dsl_tf.training.unseen_classes import UnseenClasses
 from tests.images import SIZE, striped_split, striped_splits, tiny_backbone, tiny_configuration, write_cifar_fs
 from tests.losses import oracles
+from tests.small_network import small_network
 
 
 def metrics(directory):
@@ -31,21 +32,28 @@ BOTH = {"classification_loss", "metric_loss", "accuracy"}
 @pytest.mark.parametrize(
     ("changes", "backbone", "logged"),
     [
-        ({}, None, BOTH),
         ({"metric_loss": "none", "shots": 1}, tiny_backbone, {"classification_loss", "accuracy"}),
         ({"classification_loss": "none"}, tiny_backbone, {"metric_loss"}),
         ({"classification_loss": "none", "metric_loss": "proto"}, tiny_backbone, {"metric_loss"}),
         ({"classification_loss": "bce", "integration": "sum"}, tiny_backbone, BOTH),
         ({"integration": "classifier_subspace"}, tiny_backbone, BOTH),
-        ({"integration": "spectral_sum", "filters": (4, 4, 4, 6), "precision": "mixed_bfloat16"}, None, BOTH),
+        ({"integration": "spectral_sum", "filters": (4, 4, 4, 6), "precision": "mixed_bfloat16"}, "small", BOTH),
         ({"integration": "spectral_sum", "spectral_interval": 3, "head": "random_basis"}, tiny_backbone, BOTH),
         ({"head": "random_basis", "backbone": "resnet12_basic"}, None, BOTH),
-        ({"head": "axis_basis", "gradient_to_kernel": True, "precision": "mixed_float16"}, None, BOTH),
+        ({"head": "axis_basis", "gradient_to_kernel": True, "precision": "mixed_float16"}, "small", BOTH),
     ],
 )
-def test_every_loss_trains_and_leaves_a_whole_run_directory(tmp_path, changes, backbone, logged):
+def test_every_loss_trains_and_leaves_a_whole_run_directory(tmp_path, monkeypatch, changes, backbone, logged):
     configuration = tiny_configuration(tmp_path, **changes)
+    if backbone == "small":
+        monkeypatch.setitem(construction.BACKBONES, "resnet12", small_network)
+        backbone = None
     results = train(configuration, striped_splits(), backbone and backbone())
+    check_run(tmp_path, configuration, results, logged)
+
+
+def check_run(tmp_path, configuration, results, logged):
+    """Checks what a run of `tiny_configuration` leaves."""
     # Whatever the run's precision.
     assert keras.config.dtype_policy().name == "float32"
     assert json.loads((tmp_path / "results.json").read_text()) == json.loads(json.dumps(results))
@@ -60,7 +68,8 @@ def test_every_loss_trains_and_leaves_a_whole_run_directory(tmp_path, changes, b
     assert ("discriminant_scores" in results) == (configuration.classification_loss != "none")
     lines = metrics(tmp_path)
     steps = 96 // (configuration.ways * configuration.shots)
-    assert [(line["epoch"], line["step"]) for line in lines] == [(1, steps), (2, 2 * steps)]
+    epochs = range(1, configuration.epochs + 1)
+    assert [(line["epoch"], line["step"]) for line in lines] == [(epoch, epoch * steps) for epoch in epochs]
     assert all(logged | {"loss", "learning_rate", "val_accuracy_1_shot"} <= set(line) for line in lines)
     terms = [name for name in ("classification_loss", "metric_loss") if name in lines[-1]]
     assert lines[-1]["loss"] == pytest.approx(sum(lines[-1][name] for name in terms), rel=1e-4)
@@ -98,7 +107,9 @@ def test_the_spectral_sum_decomposes_at_every_interval(tmp_path, monkeypatch):
 
 
 def test_training_learns(tmp_path):
-    results = train(tiny_configuration(tmp_path, epochs=12, learning_rate=0.05), striped_splits())
+    configuration = tiny_configuration(tmp_path, epochs=12, learning_rate=0.05)
+    results = train(configuration, striped_splits())
+    check_run(tmp_path, configuration, results, BOTH)
     lines = metrics(tmp_path)
     assert lines[-1]["classification_loss"] < 0.5 * lines[0]["classification_loss"]
     # Far above chance, an eighth and a third: threads sum in any order, so that runs differ a little.
@@ -147,10 +158,25 @@ def test_an_interrupted_run_ends_as_an_unbroken_one(tmp_path, monkeypatch):
     np.testing.assert_allclose(*features, rtol=1e-3, atol=1e-4)
 
 
-def test_a_complete_run_is_not_run_again(tmp_path):
-    first = train(tiny_configuration(tmp_path), striped_splits(), tiny_backbone())
+@pytest.fixture(scope="module")
+def one_epoch(tmp_path_factory):
+    """The directory of a finished run of one epoch, and its results; tests change copies of it."""
+    directory = tmp_path_factory.mktemp("one_epoch")
+    return directory, train(tiny_configuration(directory, epochs=1), striped_splits(), tiny_backbone())
+
+
+@pytest.fixture
+def finished(one_epoch, tmp_path):
+    """The configuration of a finished run of one epoch in `tmp_path`, and its results."""
+    directory, results = one_epoch
+    shutil.copytree(directory, tmp_path, dirs_exist_ok=True)
+    return tiny_configuration(tmp_path, epochs=1), results
+
+
+def test_a_complete_run_is_not_run_again(tmp_path, finished):
+    configuration, first = finished
     before = (tmp_path / "metrics.jsonl").stat().st_mtime_ns
-    assert train(tiny_configuration(tmp_path), striped_splits()) == json.loads(json.dumps(first))
+    assert train(configuration, striped_splits()) == json.loads(json.dumps(first))
     assert (tmp_path / "metrics.jsonl").stat().st_mtime_ns == before
 
 
@@ -184,9 +210,9 @@ def test_a_finished_run_is_extended_by_explicit_choice_alone(tmp_path, capsys):
 
 @pytest.mark.parametrize("name", ["train", "val"])
 @pytest.mark.parametrize("part", ["images", "labels"])
-def test_a_run_does_not_go_on_with_other_data(tmp_path, name, part):
-    configuration = tiny_configuration(tmp_path, epochs=1)
-    fingerprints = train(configuration, striped_splits(), tiny_backbone())["data_fingerprint"]
+def test_a_run_does_not_go_on_with_other_data(tmp_path, finished, name, part):
+    configuration, results = finished
+    fingerprints = results["data_fingerprint"]
     assert len(set(fingerprints.values())) == 3
     (tmp_path / "results.json").unlink()
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
@@ -206,9 +232,8 @@ def test_a_run_does_not_go_on_with_other_data(tmp_path, name, part):
     assert again["data_fingerprint"] != fingerprints
 
 
-def test_a_start_without_a_checkpoint_takes_mended_data(tmp_path):
-    configuration = tiny_configuration(tmp_path, epochs=1)
-    train(configuration, striped_splits(), tiny_backbone())
+def test_a_start_without_a_checkpoint_takes_mended_data(tmp_path, finished):
+    configuration, _ = finished
     (tmp_path / "results.json").unlink()
     shutil.rmtree(tmp_path / "checkpoints")
     splits = {**striped_splits(), "train": striped_split(8, 12, seed=9)}
@@ -223,10 +248,10 @@ def test_results_name_the_commit_the_devices_and_the_backbone(tmp_path):
     assert list(results["devices"].values()) == [1]
 
 
-def test_a_checkpoint_of_another_architecture_is_an_error_of_one_line(tmp_path):
+def test_a_checkpoint_of_another_architecture_is_an_error_of_one_line(tmp_path, one_epoch):
     wide, narrow = tmp_path / "wide", tmp_path / "narrow"
-    for path, width in ((wide, 24), (narrow, 16)):
-        train(tiny_configuration(path, epochs=1), striped_splits(), tiny_backbone(width))
+    train(tiny_configuration(wide, epochs=1), striped_splits(), tiny_backbone(24))
+    shutil.copytree(one_epoch[0], narrow)
     (narrow / "results.json").unlink()
     shutil.rmtree(narrow / "checkpoints" / "ckpt-4")
     for path in (wide / "checkpoints").iterdir():
