@@ -1,0 +1,1 @@
+"""One device and several: the same numbers, speed, communication and failures: `python -m benchmarks.distribution`."""
