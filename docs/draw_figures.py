@@ -6,6 +6,7 @@ Run: python docs/draw_figures.py [FOLDER]
 import csv
 import pathlib
 import sys
+from typing import Any
 
 import keras
 import matplotlib
@@ -19,7 +20,7 @@ from dsl_tf.evaluation.spectrum import spectral_weights
 GREY, RED, BLUE, GREEN = "#5f5f66", "#c24e00", "#0072b2", "#007a5a"
 
 
-def classifier_of(kernel):
+def classifier_of(kernel: np.ndarray) -> keras.layers.Dense:
     """A linear classifier with the kernel `[d, C]`."""
     classifier = keras.layers.Dense(kernel.shape[1])
     classifier.build((None, len(kernel)))
@@ -27,7 +28,7 @@ def classifier_of(kernel):
     return classifier
 
 
-def gradient(loss, term, labels, features):
+def gradient(loss: Any, term: str, labels: np.ndarray, features: np.ndarray) -> np.ndarray:
     """The gradient of one term of an integrated loss with respect to the features, `[n, d]`."""
     features = tf.constant(features, tf.float64)
     with tf.GradientTape() as tape:
@@ -36,12 +37,12 @@ def gradient(loss, term, labels, features):
     return tape.gradient(value, features).numpy()
 
 
-def within_span(vectors, kernel):
+def within_span(vectors: np.ndarray, kernel: np.ndarray) -> np.ndarray:
     """The part of row vectors `[n, d]` that lies in span(kernel)."""
     return losses.classifier_projection(tf.constant(vectors, tf.float64), kernel, epsilon=0.0).numpy()
 
 
-def draw_gradients():
+def draw_gradients() -> Figure:
     """Where the two losses move a feature of three dimensions, as a sum and as a direct sum."""
     kernel = np.array([[1.0, 0.1], [0.1, 1.0], [0.0, 0.0]])
     labels = np.array([0, 0, 1, 1])
@@ -82,7 +83,7 @@ def draw_gradients():
     return figure
 
 
-def draw_spectral_weights():
+def draw_spectral_weights() -> Figure:
     """The weight of a direction against its share of W, for the powers of Table 6."""
     singular_values = np.linspace(1, 0.005, 200)
     figure = Figure(figsize=(5.2, 3.2), layout="constrained")
@@ -104,7 +105,7 @@ def draw_spectral_weights():
     return figure
 
 
-def draw_shares():
+def draw_shares() -> Figure:
     """How much of the metric loss's gradient lies in span(W), for random features, labels and singular vectors."""
     random = np.random.default_rng(0)
     dimensions, classes, images = 64, 16, 128
@@ -134,7 +135,7 @@ def draw_shares():
     return figure
 
 
-def draw_mini_imagenet():
+def draw_mini_imagenet() -> Figure:
     """The accuracies of the study on mini-ImageNet, from the table beside this file."""
     with open(pathlib.Path(__file__).parent / "mini_imagenet.csv", encoding="utf-8", newline="") as table:
         rows = list(csv.DictReader(table))
@@ -176,7 +177,7 @@ FIGURES = {
 }
 
 
-def main():
+def main() -> None:
     folder = pathlib.Path(sys.argv[1] if len(sys.argv) > 1 else pathlib.Path(__file__).parent / "figures")
     folder.mkdir(parents=True, exist_ok=True)
     # The same bytes each time; letters as outlines, which need no fonts.

@@ -3,6 +3,7 @@
 import dataclasses
 import pathlib
 import sys
+from collections.abc import Iterator, Sequence
 
 from dsl_tf.commands.actions import COMMANDS
 from dsl_tf.commands.overview import SUMMARIES
@@ -24,7 +25,7 @@ NOTES = {
 }
 
 
-def default_of(field):
+def default_of(field: dataclasses.Field) -> str:
     """The default as it is written on a command line; empty if there is none."""
     if field.default is None or field.default == ():
         return ""
@@ -34,7 +35,7 @@ def default_of(field):
     return f"`{value}`"
 
 
-def row(field):
+def row(field: dataclasses.Field) -> str:
     """A field as a row of a table."""
     choices = choices_of(field.metadata)
     text = field.metadata["help"]
@@ -44,14 +45,14 @@ def row(field):
     return f"| `--{field.name}` | {default_of(field)} | {text} |"
 
 
-def tables(fields):
+def tables(fields: Sequence[dataclasses.Field]) -> Iterator[str]:
     """The tables of a command's flags, one per topic, in the order of the fields."""
     for topic in dict.fromkeys(field.metadata["topic"] for field in fields):
         rows = [row(field) for field in fields if field.metadata["topic"] == topic]
         yield "\n".join([f"### {topic.capitalize()}", "", "| flag | default | |", "|---|---|---|", *rows])
 
 
-def page():
+def page() -> str:
     """The whole page, as Markdown."""
     parts = [HEAD]
     for name, command in COMMANDS.items():
