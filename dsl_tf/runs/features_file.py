@@ -1,11 +1,11 @@
-"""Reads features that any program wrote to an `.npz` file, to evaluate them."""
+"""Checks features that any program wrote to a file, to evaluate them."""
 
 from collections.abc import Mapping
 
 import numpy as np
 
-from dsl_tf.errors import UserError, reason_of
-from dsl_tf.files import check_regular
+from dsl_tf.errors import UserError
+from dsl_tf.runs.feature_arrays import read_arrays
 from dsl_tf.runs.subjects import Subject
 
 
@@ -13,9 +13,9 @@ def of_features_file(path: str) -> Subject:
     """Reads features of any origin.
 
     Args:
-        path: an `.npz` file with `features`, float `[n, d]`, and `labels`, integers or strings `[n]`. Optional arrays:
-            `class_names` `[C]`, `mean` (of the training features, `[d]`), `val_features`, `val_labels`, and `files`
-            (names of the images, `[n]`).
+        path: a file or folder as `read_arrays` reads it, with `features`, float `[n, d]`, and `labels`, integers or
+            strings `[n]`. Optional arrays: `class_names` `[C]`, `mean` (of the training features, `[d]`),
+            `val_features`, `val_labels`, and `files` (names of the images, `[n]`).
 
     Returns:
         A `Subject`.
@@ -23,7 +23,7 @@ def of_features_file(path: str) -> Subject:
     Raises:
         UserError: if the file cannot be read or its arrays do not match.
     """
-    arrays = _read_arrays(path)
+    arrays = read_arrays(path)
     features, labels, names = _checked(path, arrays, "")
     mean = arrays.get("mean")
     if mean is not None and (mean.shape != features.shape[1:] or mean.dtype.kind != "f"):
@@ -42,20 +42,6 @@ def of_features_file(path: str) -> Subject:
             )
         validation = lambda: validated  # noqa: E731
     return Subject(path, features, labels, names, validation, mean, files=_files(path, arrays, len(labels)))
-
-
-def _read_arrays(path: str) -> dict[str, np.ndarray]:
-    try:
-        check_regular(path)
-        with np.load(path, allow_pickle=False) as file:
-            arrays = dict(file)
-    # For damaged files, NumPy, zipfile and zlib may raise almost any exception.
-    except Exception as error:
-        raise UserError(
-            f"--features={path!r} must be an .npz file of plain arrays. It cannot be read: {reason_of(error)}"
-        ) from None
-    # NumPy returns members that are not arrays as bytes.
-    return {name: array for name, array in arrays.items() if isinstance(array, np.ndarray)}
 
 
 def _checked(

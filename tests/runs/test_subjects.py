@@ -177,10 +177,3 @@ def test_damaged_statistics_are_told_in_one_line(run, statistics):
     with pytest.raises(UserError, match="must hold the array feature_mean") as error:
         of_run(run, "test")
     assert "\n" not in str(error.value)
-
-
-def test_an_array_alone_is_told(tmp_path):
-    path = tmp_path / "features.npy"
-    np.save(path, np.zeros(3))
-    with pytest.raises(UserError, match="must be an .npz file"):
-        of_features_file(str(path))

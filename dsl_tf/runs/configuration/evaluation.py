@@ -32,8 +32,9 @@ class EvaluationConfiguration(Checked):
     saved_model: str | None = option(None, "Folder of a SavedModel to evaluate on --dataset.", "the run", path=True)
     features: tuple = option(
         (),
-        "Files of features computed anywhere, a list. Each is an .npz with features [n, d] and labels [n]; the arrays "
-        "class_names, mean, val_features and val_labels are used if present.",
+        "Files of features computed anywhere, a list: .npz, .npy, .csv, .parquet, .arrow, .tfrecord, or the folder of "
+        "a saved Hugging Face dataset. An .npz has features [n, d] and labels [n]; the arrays class_names, mean, "
+        "val_features, val_labels and files are used if present.",
         "the run",
         items=str,
         path=True,
