@@ -51,7 +51,7 @@ def computed(tmp_path_factory):
     paths = {name: folder / f"{name}.npz" for name in ("one", "mirrored", "workers")}
     processes = [
         start([*PROGRAM, "none", "0", paths["one"]]),
-        start([*PROGRAM, "mirrored", "3", paths["mirrored"]]),
+        start([*PROGRAM, "mirrored", "2", paths["mirrored"]]),
         *start_workers(2, [*PROGRAM, "multi_worker", "0", paths["workers"]]),
     ]
     for code, output in end(processes):

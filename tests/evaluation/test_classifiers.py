@@ -32,7 +32,7 @@ SEES_ORIGIN = {"cosine_nearest_centroid", "ridge_regression", "bd_cspn", "pt_map
 SEES_SCALE = {"ridge_regression", "logistic_regression"}
 
 
-def episodes(count=15, ways=5, shots=5, queries=8, d=8, seed=0, mean=0.5):
+def episodes(count=8, ways=5, shots=5, queries=8, d=8, seed=0, mean=0.5):
     """Classes that overlap, support `[E, N, K, d]` and shuffled queries `[E, M, d]`."""
     random = np.random.default_rng(seed)
     centres = random.normal(mean, 0.7, (count, ways, 1, d))
