@@ -9,6 +9,7 @@ from dsl_tf import distribution
 from dsl_tf.data.split import Split
 from dsl_tf.runs.export import export
 from dsl_tf.runs.features import extract_features
+from dsl_tf.runs.final_test import write_test_episodes, write_test_examples
 from dsl_tf.runs.subjects import run_features
 from dsl_tf.training import construction
 from dsl_tf.training.averages import take_averages
@@ -28,6 +29,7 @@ def finish(run: Run, exported: construction.Parts) -> dict[str, Any]:
     """
     accuracies: list[dict[str, Any]] = []
     further: dict[str, Any] = {}
+    episodes: dict[str, np.ndarray] = {}
     tested_shots = run.measure.shots(run.configuration)
     run.checkpoints.forget_damaged_best()
     # Replaced by the best ones below if there was a validation.
@@ -60,8 +62,14 @@ def finish(run: Run, exported: construction.Parts) -> dict[str, Any]:
                 summary,
                 shots,
             )
-        accuracies += found.pop("accuracies")
-        further = found if is_exported else further
+        accuracies += found.accuracies
+        episodes.update(found.episodes)
+        if is_exported:
+            further = found.further
+            if run.is_chief:
+                write_test_examples(run.directory, found.examples())
+    if run.is_chief and episodes:
+        write_test_episodes(run.directory, episodes)
     return {
         "accuracies": sorted(accuracies, key=lambda entry: tested_shots.index(entry["shots"])),
         **further,

@@ -7,12 +7,15 @@ import numpy as np
 import tensorflow as tf
 
 from dsl_tf.data.split import Split
-from dsl_tf.evaluation.known_classes import known_class_measures, transformed_class_means
-from dsl_tf.evaluation.transforms import FEATURE_TRANSFORMS
+from dsl_tf.evaluation.confusion import most_confused
+from dsl_tf.evaluation.known_classes import known_class_measures, nearest_class_mean, transformed_class_means
+from dsl_tf.evaluation.transforms import FEATURE_TRANSFORMS, transform_features
 from dsl_tf.runs.configuration import TrainingConfiguration
 from dsl_tf.runs.features import extract_features
+from dsl_tf.runs.final_test import confused_examples, neighbour_examples
 from dsl_tf.training.construction import Parts
 from dsl_tf.training.fitting import fit_batches
+from dsl_tf.training.tested import Tested
 
 _NAMES = {
     "val_accuracy_nearest_class_mean": "nearest class mean",
@@ -21,6 +24,8 @@ _NAMES = {
     "val_map_at_r": "MAP@R",
 }
 _CHOOSING = next(iter(_NAMES))
+# The feature transform, the pairs of confused classes and the images of each that examples show.
+_SHOWN, _PAIRS, _IMAGES = "cl2", 6, 4
 
 
 class KnownClasses:
@@ -89,11 +94,33 @@ class KnownClasses:
         mean: np.ndarray,
         summary: Mapping[str, np.ndarray],
         shots: tuple[int, ...],
-    ) -> dict[str, Any]:
+    ) -> Tested:
         """Returns the measures of held-out images as `known_classes`; few-shot accuracies do not apply."""
         split = splits["test"]
-        found = known_class_measures(features(split), split.labels, "test", summary, mean, _classifier(parts))
-        return {"accuracies": [], "known_classes": found}
+        of_test = features(split)
+        found = known_class_measures(of_test, split.labels, "test", summary, mean, _classifier(parts))
+
+        def examples() -> dict[str, Any]:
+            changed = transform_features(of_test, _SHOWN, mean)
+            answers = nearest_class_mean(changed, summary[_SHOWN])
+            counts = np.bincount(split.labels * split.class_count + answers, minlength=split.class_count**2)
+            chances = np.bincount(split.labels, minlength=split.class_count)[:, None].repeat(split.class_count, axis=1)
+            pairs = most_confused(counts.reshape(split.class_count, -1), chances, _PAIRS)
+            images = [
+                (
+                    np.flatnonzero((split.labels == i) & (answers == j))[:_IMAGES],
+                    np.flatnonzero(split.labels == j)[:_IMAGES],
+                )
+                for i, j, _ in pairs
+            ]
+            return {
+                "feature_transform": _SHOWN,
+                "measure": next(entry for entry in found["accuracies"] if entry["feature_transform"] == _SHOWN),
+                "neighbours": neighbour_examples(split, changed),
+                "confused": confused_examples(split, pairs, images),
+            }
+
+        return Tested([], {"known_classes": found}, examples)
 
 
 def _classifier(parts: Parts) -> tuple[np.ndarray, np.ndarray] | None:

@@ -103,7 +103,9 @@ class TrainingLog:
         if "accuracy" in values:
             parts.append(f"accuracy {values['accuracy']:.1%}")
         run = self._run
-        parts += run.measure.text(run.configuration, values, lambda shots: run.checkpoints.best(shots)[1])
+        parts += (
+            run.measure.text(run.configuration, values, lambda shots: run.checkpoints.best(shots)[1]) or self._best()
+        )
         parts.append(f"learning rate {values['learning_rate']:.3g}")
         if "images_per_second" in values:
             parts.append(f"{values['images_per_second']:,.0f} images/s")
@@ -111,6 +113,11 @@ class TrainingLog:
             seconds = (time.monotonic() - self._started) / (step - self._first_step)
             parts.append(f"{duration(seconds * (self._run.last_step - step))} left")
         return ", ".join(parts)
+
+    def _best(self) -> list[str]:
+        """What the last validations found, if there were any."""
+        best_step, accuracy = self._run.checkpoints.best()
+        return [f"best val {accuracy:.2%} in epoch {best_step // self._run.epoch_steps}"] if best_step else []
 
     def _print(self, text: str, end: str = "") -> None:
         line = f"Epoch {self._epoch}/{self._run.configuration.epochs}: {text}"

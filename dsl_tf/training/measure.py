@@ -1,7 +1,7 @@
 """What validation and test measure: few-shot accuracy on unseen classes, or classification of known ones."""
 
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
@@ -9,6 +9,7 @@ from dsl_tf.data.split import Split
 from dsl_tf.runs.configuration import TrainingConfiguration
 from dsl_tf.training.construction import Parts
 from dsl_tf.training.known_classes import KnownClasses
+from dsl_tf.training.tested import Tested
 from dsl_tf.training.unseen_classes import UnseenClasses
 
 
@@ -51,11 +52,8 @@ class Measure(Protocol):
         mean: np.ndarray,
         summary: Mapping[str, np.ndarray],
         shots: tuple[int, ...],
-    ) -> dict[str, Any]:
-        """Measures the test split with the current weights for some numbers of shots; returns entries of the results.
-
-        `"accuracies"` is always among them.
-        """
+    ) -> Tested:
+        """Measures the test split with the current weights, for some of the numbers of shots."""
 
 
 def measure_of(configuration: TrainingConfiguration) -> Measure:

@@ -1,6 +1,7 @@
 """Few-shot validation and test on classes that training does not see."""
 
-from collections.abc import Callable, Mapping
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,11 +10,18 @@ import tensorflow as tf
 from dsl_tf import evaluation
 from dsl_tf.data.split import Split
 from dsl_tf.errors import UserError
+from dsl_tf.evaluation.accuracy import Outcome
+from dsl_tf.evaluation.confusion import confusion, most_confused, wrong_queries
 from dsl_tf.runs.accuracies import tested
 from dsl_tf.runs.configuration import TrainingConfiguration
 from dsl_tf.runs.features import extract_features
+from dsl_tf.runs.final_test import confused_examples, episodes_key, neighbour_examples
 from dsl_tf.training.construction import Parts
 from dsl_tf.training.fitting import fit_to_data
+from dsl_tf.training.tested import Tested
+
+# The feature transform, the pairs of confused classes and the images of each that examples show.
+_SHOWN, _PAIRS, _IMAGES = "cl2", 6, 4
 
 
 class UnseenClasses:
@@ -91,15 +99,15 @@ class UnseenClasses:
         mean: np.ndarray,
         summary: Mapping[str, np.ndarray],
         shots: tuple[int, ...],
-    ) -> dict[str, Any]:
+    ) -> Tested:
         """Returns the few-shot accuracies and, if there is a classifier, the scores of Table 1."""
         split = splits["test"]
+        outcomes: list[Outcome] = []
 
         def validation() -> tuple[np.ndarray, np.ndarray]:
             return features(splits["val"]), splits["val"].labels
 
         of_test = features(split)
-        found: dict[str, Any] = {"accuracies": []}
         # The weights with the best mean may be the best for no single number of shots.
         if shots:
             outcomes = tested(
@@ -114,14 +122,43 @@ class UnseenClasses:
                 mean=mean,
                 **_few_shot_arguments(configuration),
             )
-            found["accuracies"] = [outcome.entry for outcome in outcomes]
+        further: dict[str, Any] = {}
         if parts.classifier is not None:
             kernel = tf.convert_to_tensor(parts.classifier.kernel)
-            found["discriminant_scores"] = {
-                "split": "test",
-                **evaluation.subspace_scores(of_test, split.labels, kernel),
-            }
-        return found
+            scores = evaluation.subspace_scores(of_test, split.labels, kernel)
+            further["discriminant_scores"] = {"split": "test", **scores}
+        return Tested(
+            [outcome.entry for outcome in outcomes],
+            further,
+            functools.partial(_examples, split, of_test, mean, outcomes),
+            {episodes_key(outcome.entry): outcome.accuracies for outcome in outcomes},
+        )
+
+
+def _examples(split: Split, features: np.ndarray, mean: np.ndarray, outcomes: Sequence[Outcome]) -> dict[str, Any]:
+    """Nearest neighbours, and what the first classifier confuses with the most support images."""
+    shown = [outcome for outcome in outcomes if outcome.entry["feature_transform"] == _SHOWN]
+    examples: dict[str, Any] = {
+        "feature_transform": _SHOWN,
+        "measure": {},
+        "neighbours": neighbour_examples(split, evaluation.transform_features(features, _SHOWN, mean)),
+        "confused": [],
+    }
+    if shown:
+        outcome = max(shown, key=lambda one: one.entry["shots"])
+        predictions = outcome.predictions.reshape(len(outcome.predictions), -1)
+        pairs = most_confused(
+            *confusion(split.labels, outcome.episodes.support, outcome.episodes.query, predictions), top=_PAIRS
+        )
+        images = [
+            (
+                wrong_queries(split.labels, outcome.episodes.query, predictions, i, j, _IMAGES),
+                wrong_queries(split.labels, outcome.episodes.query, predictions, j, j, _IMAGES),
+            )
+            for i, j, _ in pairs
+        ]
+        examples |= {"measure": outcome.entry, "confused": confused_examples(split, pairs, images)}
+    return examples
 
 
 def _accuracy_name(shots: int) -> str:

@@ -15,6 +15,7 @@ from dsl_tf.report.evaluation import evaluation_text, write_evaluation
 from dsl_tf.runs import subjects
 from dsl_tf.runs.configuration import EvaluationConfiguration
 from dsl_tf.runs.evaluate import evaluate
+from dsl_tf.runs.final_test import read_test_examples
 from dsl_tf.training import train
 from tests.images import striped_split, tiny_backbone, tiny_configuration
 
@@ -59,7 +60,9 @@ def test_the_results_are_of_known_classes_and_say_so(known):
     summary = results_summary(results, root / "run")
     assert "12 images of 7 classes (chance: 14.3%; always the largest class: 16.7%)" in summary
     assert "held-out images of classes that training has seen" in summary and "Few-shot" not in summary
-    assert "have none in test" in printed and "A batch" not in printed.splitlines()[0]
+    assert "have none in test" in printed and not (root / "run" / "test_episodes.npz").exists()
+    examples = read_test_examples(root / "run")
+    assert len(examples["neighbours"]) == 6 and examples["measure"]["classifier"] == "nearest_class_mean"
 
 
 def test_the_log_names_each_measure(known):

@@ -15,6 +15,7 @@ from dsl_tf.losses import SpectralSumLoss
 from dsl_tf.runs import extract_features
 from dsl_tf.runs.configuration import EvaluationConfiguration
 from dsl_tf.runs.evaluate import evaluate
+from dsl_tf.runs.final_test import episodes_key, read_test_episodes, read_test_examples
 from dsl_tf.training import construction, train
 from dsl_tf.training.unseen_classes import UnseenClasses
 from tests.images import SIZE, striped_split, striped_splits, tiny_backbone, tiny_configuration, write_cifar_fs
@@ -84,8 +85,16 @@ def check_run(tmp_path, configuration, results, logged):
         "run.flags",
         "saved_model",
         "tensorboard",
+        "test_episodes.npz",
+        "test_examples.json",
         "training_statistics.npz",
     ]
+    episodes = read_test_episodes(tmp_path)
+    assert len(episodes) == len(results["accuracies"])
+    for entry in results["accuracies"]:
+        assert episodes[episodes_key(entry)].mean() == pytest.approx(entry["accuracy"], abs=1e-6)
+    examples = read_test_examples(tmp_path)
+    assert len(examples["neighbours"]) == 6 and examples["measure"]["shots"] == 2
     assert list((tmp_path / "tensorboard").glob("events.*"))
 
 
