@@ -28,11 +28,11 @@ _HEAD = """<!doctype html>
 <style>
 :root { color-scheme: light dark; }
 body { font: 16px/1.4 system-ui, sans-serif; max-width: 75rem; margin: 0 auto; padding: 1rem; }
-.sheet { display: grid; grid-template-columns: repeat(auto-fill, minmax(13rem, 1fr)); gap: 1rem; }
+.sheet { display: grid; grid-template-columns: repeat(auto-fill, minmax(10rem, 1fr)); gap: 1.25rem 1rem; }
 figure { margin: 0; break-inside: avoid; min-width: 0; }
-figure img { width: 47%; height: auto; }
+figure img { width: 46%; max-width: 96px; height: auto; margin-right: 1%; }
 figcaption { font-size: 0.85rem; overflow-wrap: anywhere; }
-table { border-collapse: collapse; } th, td { padding: 0.2rem 0.8rem 0.2rem 0; text-align: right; }
+table { border-collapse: collapse; margin-bottom: 2rem; } th, td { padding: 0.2rem 0.8rem 0.2rem 0; text-align: right; }
 </style></head><body>
 """
 
