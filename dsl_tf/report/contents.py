@@ -4,6 +4,8 @@ from dsl_tf.report.candidates import data_key
 from dsl_tf.report.comparison import Comparison
 from dsl_tf.report.known_classes import known_layout
 from dsl_tf.report.layout import Layout, block_layout, own_layout, scores_layout, unfinished_layout
+from dsl_tf.report.own_data import OwnTable
+from dsl_tf.report.paired_layout import paired_layout
 from dsl_tf.report.runs import Run
 from dsl_tf.runs.titles import loss_title
 
@@ -12,8 +14,21 @@ def layouts(comparison: Comparison) -> list[Layout]:
     """Lays out all tables of a report."""
     tables = [block_layout(block) for block in comparison.blocks]
     tables += [own_layout(table) for table in comparison.own_tables]
-    further = (*_known_layouts(comparison), scores_layout(comparison), unfinished_layout(comparison))
+    further = (
+        *_paired_layouts(comparison),
+        *_known_layouts(comparison),
+        scores_layout(comparison),
+        unfinished_layout(comparison),
+    )
     return tables + [layout for layout in further if layout]
+
+
+def _paired_layouts(comparison: Comparison) -> list[Layout | None]:
+    tables: dict[str, list[OwnTable]] = {}
+    for table in comparison.own_tables:
+        if table.classifier is not None:
+            tables.setdefault(table.data_title, []).append(table)
+    return [paired_layout(data_title, found) for data_title, found in tables.items()]
 
 
 def _known_layouts(comparison: Comparison) -> list[Layout | None]:

@@ -8,6 +8,7 @@ from dsl_tf.report.accuracy_panels import loss_panels, power_panels
 from dsl_tf.report.comparison import Comparison
 from dsl_tf.report.contents import layouts, reading, summary, title
 from dsl_tf.report.drawing import Panel, data_uri
+from dsl_tf.report.examples_section import examples_section
 from dsl_tf.report.layout import Layout
 from dsl_tf.report.page_style import STYLE
 from dsl_tf.report.runs import Run
@@ -127,6 +128,7 @@ def page(comparison: Comparison) -> str:
         "Loss terms and validation accuracy over the epochs. Thin lines: seeds.",
         training_panels(comparison),
     )
+    lines += examples_section(comparison)
     lines += _section(
         "Discriminant scores over training",
         "Measured on validation features. 0: classes coincide. 1: each class is a point. Thin lines: seeds.",

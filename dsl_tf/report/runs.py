@@ -4,14 +4,17 @@ import dataclasses
 import json
 import os
 import pathlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
+
+import numpy as np
 
 from dsl_tf.errors import UserError
 from dsl_tf.files import read_text
 from dsl_tf.runs import directory as run_directory
 from dsl_tf.runs.configuration import TrainingConfiguration
 from dsl_tf.runs.evaluations import key_of, read_evaluations
+from dsl_tf.runs.final_test import read_test_episodes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,6 +26,7 @@ class Run:
         configuration: its `TrainingConfiguration`; None if it is unreadable.
         results: the checked content of `results.json`; None if the run is unfinished or unreadable.
         metrics: the lines of `metrics.jsonl`, only finite numbers.
+        episodes: the accuracy of each episode of its test `[E]` by `episodes_key`, as far as the run kept them.
         problem: why it is unreadable, in one line; None if it is readable.
     """
 
@@ -31,6 +35,7 @@ class Run:
     results: dict[str, Any] | None = None
     metrics: tuple[dict[str, float], ...] = ()
     problem: str | None = None
+    episodes: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict, compare=False)
 
     @property
     def state(self) -> str:
@@ -176,7 +181,8 @@ def read_run(directory: str | os.PathLike[str]) -> Run:
     path = pathlib.Path(directory)
     try:
         configuration = run_directory.read_configuration(path)
-        return Run(str(directory), configuration, _read_results(path), _read_metrics(path))
+        results = _read_results(path)
+        return Run(str(directory), configuration, results, _read_metrics(path), episodes=read_test_episodes(path))
     except (UserError, OSError) as error:
         return Run(str(directory), problem=" ".join(str(error).split()))
 

@@ -1,10 +1,8 @@
 """Formats results as tables for the screen."""
 
-import os
 from collections.abc import Sequence
 from typing import Any
 
-from dsl_tf.report.known_classes import known_classes_text
 from dsl_tf.report.text_table import text_table
 from dsl_tf.report.wording import with_error
 
@@ -39,26 +37,3 @@ def _episodes_text(entry: dict[str, Any]) -> str:
     kinds = {"varied": "varied", "within_groups": "within groups", "listed": "from a file"}
     found = ", ".join(text for name, text in kinds.items() if name in entry)
     return f"{entry['episodes']} ({found})" if found else str(entry["episodes"])
-
-
-def results_summary(results: dict[str, Any], directory: str | os.PathLike[str]) -> str:
-    """Formats the results of a finished run and the location of its files.
-
-    Args:
-        results: the content of `results.json`.
-        directory: the run directory.
-    """
-    lines = [""]
-    if results["accuracies"]:
-        chance = ", ".join(f"{1 / ways:.1%}" for ways in sorted({entry["ways"] for entry in results["accuracies"]}))
-        lines += [f"Few-shot accuracy of {results['loss']} on classes unseen in training (chance: {chance}):", ""]
-        lines += [accuracy_table(results["accuracies"]), ""]
-    if known := results.get("known_classes"):
-        lines += [f"Loss: {results['loss']}. {known_classes_text(known)}", ""]
-    if scores := results.get("discriminant_scores"):
-        lines += [
-            f"Discriminant score (Table 1): {scores['classifier_subspace']:.3f} in span(W), "
-            f"{scores['complement']:.3f} in its complement"
-        ]
-    lines += [f"Results, backbone.keras and saved_model/ are in {directory}"]
-    return "\n".join(lines)

@@ -10,6 +10,7 @@ import pytest
 from dsl_tf.report.comparison import compare
 from dsl_tf.report.page import page
 from dsl_tf.report.runs import find_runs
+from dsl_tf.runs.final_test import write_test_examples
 from tests.report.made_runs import accuracy, epoch_record, make_run
 
 _VOID = {"meta", "img", "source", "br"}
@@ -160,6 +161,26 @@ def test_own_data_has_no_columns_of_dashes_and_nothing_missing(tmp_path):
     # A table, and a panel for each measure and each training's curves.
     assert len(tree.all("table")) == 1
     assert len(tree.all("figure")) == 4 + 3
+
+
+def test_test_images_are_shown_with_their_neighbours(tmp_path):
+    evil = "<b>&'cat'</b>"
+    picture = base64.b64encode(b"jpeg").decode()
+    query = {"class": evil, "image": picture, "nearest": [{"class": name, "image": picture} for name in (evil, "dog")]}
+    pair = {"class": evil, "taken_for": "dog", "rate": 0.205, "wrong": [picture], "others": [picture] * 2}
+    measure = {"classifier": "nearest_centroid", "feature_transform": "cl2", "ways": 5, "shots": 5}
+    examples = {"feature_transform": "cl2", "measure": measure, "neighbours": [query], "confused": [pair]}
+    for name, validation in (("a", 0.5), ("best", 0.7), ("without", 0.9)):
+        run = make_run(
+            tmp_path / name, [accuracy(60)], validation, dataset="folder", data_dir="/pets", momentum=validation
+        )
+        if name != "without":
+            write_test_examples(run, examples)
+    text = page(compare(find_runs([str(tmp_path)])))
+    assert f"Nearest neighbours: pets, SCE⊕NCA ({tmp_path / 'best'})" in text and evil not in text
+    assert text.count("data:image/jpeg;base64,") == 6 and text.count('class="wrong"') == 1
+    assert "1 of 2 of other classes: dog" in text and ": 20.5% taken for dog" in text
+    assert "5-way 5-shot, nearest class centroid, cl2 features; shares of the queries" in text
 
 
 def test_formulas_in_a_log_are_not_drawn(tmp_path):

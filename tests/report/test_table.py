@@ -1,4 +1,4 @@
-from dsl_tf.report import accuracy_table, results_summary
+from dsl_tf.report import accuracy_table
 
 ENTRY = {
     "split": "test",
@@ -25,15 +25,3 @@ def test_accuracies_stand_in_percent_under_their_shots():
     assert header.index("5-way 1-shot (%)") == first.index("65.16") == rule.rindex("  ", 0, first.index("65.16")) + 2
     # A cell that was not measured stays empty, and does not move its neighbour.
     assert second.index("50.00") == first.index("81.89") == header.index("5-way 5-shot (%)")
-
-
-def test_the_summary_names_losses_scores_and_directory():
-    results = {"loss": "sce", "accuracies": [ENTRY]}
-    assert "Discriminant" not in results_summary(results, "runs/x")
-    results["discriminant_scores"] = {"split": "test", "classifier_subspace": 0.3125, "complement": 0.25}
-    summary = results_summary(results, "runs/x")
-    assert all(word in summary for word in ("sce", "65.16 ± 0.20", "0.312", "0.250", "runs/x"))
-
-
-def test_a_run_without_test_split_has_no_table():
-    assert "accuracy" not in results_summary({"loss": "sce", "accuracies": []}, "runs/x")
