@@ -135,8 +135,8 @@ class EmbeddingModel(keras.Model):
 
     @property
     def trainable_variables(self) -> list[keras.Variable]:
-        """The weights that `fit` trains: the backbone's, the classifier's and the loss's own."""
-        return [*super().trainable_variables, *self._loss_variables()]
+        """The weights that `fit` trains: the backbone's, the classifier's and the loss's own; none if it is frozen."""
+        return [*super().trainable_variables, *self._loss_variables()] if self.trainable else []
 
     @property
     def trainable_weights(self) -> list[keras.Variable]:

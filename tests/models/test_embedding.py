@@ -123,6 +123,15 @@ def test_the_loss_s_own_weights_are_trained_and_saved(tmp_path):
     assert fit(loaded) == fit(model)
 
 
+def test_a_frozen_model_has_no_trainable_weights():
+    model = compiled(lambda classifier: losses.DirectSumLoss(classifier, metric=Proxies()))
+    trained = len(model.trainable_variables)
+    model.trainable = False
+    assert model.trainable_variables == model.trainable_weights == []
+    model.trainable = True
+    assert len(model.trainable_weights) == trained == len(model.backbone.trainable_weights) + 3
+
+
 @pytest.mark.parametrize("steps_per_execution", [1, 2])
 def test_a_spectral_sum_holds_w_for_its_interval(steps_per_execution):
     model = compiled(spectral(4), steps_per_execution=steps_per_execution)
