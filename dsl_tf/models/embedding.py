@@ -97,7 +97,8 @@ class EmbeddingModel(keras.Model):
             **kwargs: other arguments of `keras.Model.compile`.
 
         Raises:
-            ValueError: if the loss does not use this model's classifier, or `metrics` names an accuracy.
+            ValueError: if the loss does not use this model's classifier, `metrics` names an accuracy, or the optimizer
+                accumulates gradients on several devices.
         """
         classifier = getattr(loss, "classifier", self.classifier)
         if classifier is not self.classifier:
@@ -111,6 +112,12 @@ class EmbeddingModel(keras.Model):
             raise ValueError(
                 f"`metrics` are measured on features, not on logits. Received: {wrong[0]!r}. Omit it: the "
                 "classification accuracy is logged as 'accuracy' for every loss with a classifier"
+            )
+        accumulated = getattr(optimizer, "gradient_accumulation_steps", None)
+        if accumulated and tf.distribute.get_strategy().num_replicas_in_sync > 1:
+            raise ValueError(
+                "`optimizer` on several devices must have no gradient_accumulation_steps, which Keras cannot apply "
+                f"there. Received: {accumulated}. Omit it, or use one device"
             )
         self._logged, self._interval_begun = (), -1
         if hasattr(loss, "reduced_terms"):

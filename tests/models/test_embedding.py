@@ -219,6 +219,8 @@ for strategy in (tf.distribute.get_strategy(), tf.distribute.MirroredStrategy(["
     histories.append({**history, "kernel": model.classifier.kernel.numpy()})
 for name, expected in histories[0].items():
     np.testing.assert_allclose(histories[1][name], expected, rtol=1e-4, atol=1e-5, err_msg=name)
+with strategy.scope(), t.pytest.raises(ValueError, match="gradient_accumulation_steps.*Received: 2"):
+    model.compile(t.keras.optimizers.SGD(0.01, gradient_accumulation_steps=2), loss=model.loss)
 """
 
 
