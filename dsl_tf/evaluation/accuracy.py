@@ -64,6 +64,12 @@ def classes_half_width(accuracies: npt.ArrayLike, classes: npt.ArrayLike) -> flo
     Returns:
         The half-width, which includes that over episodes; None if some class is in every episode.
     """
+    found = classes_error(accuracies, classes)
+    return None if found is None else student_quantile(found[1]) * found[0]
+
+
+def classes_error(accuracies: npt.ArrayLike, classes: npt.ArrayLike) -> tuple[float, float] | None:
+    """Returns the standard error over classes and its degrees of freedom, as `classes_half_width` says, or None."""
     accuracies, classes = np.asarray(accuracies, np.float64), np.asarray(classes)
     there = classes != NONE
     each = np.broadcast_to(accuracies[:, None], classes.shape)[there]
@@ -72,8 +78,7 @@ def classes_half_width(accuracies: npt.ArrayLike, classes: npt.ArrayLike) -> flo
     if not without.all():
         return None
     theta = (accuracies.sum() - sums[counts > 0]) / without
-    error = math.sqrt(((theta - theta.mean()) ** 2).sum() * (len(theta) - 1) / len(theta))
-    return student_quantile(len(theta) - 1) * error
+    return math.sqrt(((theta - theta.mean()) ** 2).sum() * (len(theta) - 1) / len(theta)), len(theta) - 1
 
 
 @dataclasses.dataclass(frozen=True)

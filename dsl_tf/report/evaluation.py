@@ -10,6 +10,7 @@ import numpy as np
 
 from dsl_tf.errors import UserError
 from dsl_tf.evaluation.confusion import confusion, confusion_rates, most_confused, wrong_queries
+from dsl_tf.evaluation.paired import KINDS, corrected_from_first
 from dsl_tf.files import csv_text, replacing, write_text
 from dsl_tf.report.confusion_figure import draw_confused_pairs, draw_confusion
 from dsl_tf.report.csv_files import safe_cell
@@ -36,7 +37,8 @@ def evaluation_report(evaluation: Evaluation) -> dict[str, Any]:
         evaluation: an `Evaluation`.
     """
     comparisons = []
-    for (classifier, transform, shots), matrix in evaluation.comparisons.items():
+    corrected = {kind: corrected_from_first(list(evaluation.comparisons.values()), kind) for kind in KINDS}
+    for place, ((classifier, transform, shots), matrix) in enumerate(evaluation.comparisons.items()):
         comparisons.append(
             {
                 "classifier": classifier,
@@ -47,13 +49,18 @@ def evaluation_report(evaluation: Evaluation) -> dict[str, Any]:
                 "differences": matrix.differences.tolist(),
                 "episodes_half_widths": matrix.episodes_half_widths.tolist(),
                 "seeds_half_widths": _without_nan(matrix.seeds_half_widths),
+                "classes_half_widths": _without_nan(matrix.classes_half_widths),
+                "p_values": {kind: _without_nan(getattr(matrix, f"{kind}_p_values")) for kind in KINDS},
+                "holm_p_values_of_differences_from_first": {
+                    kind: _without_nan(p_values[place][None])[0] for kind, p_values in corrected.items()
+                },
             }
         )
     return {"subjects": [result.report() for result in evaluation.results], "comparisons": comparisons}
 
 
 def _without_nan(matrix: np.ndarray) -> list[list[float | None]]:
-    """Replaces NaN, which stands for a single seed, by None, because JSON has no NaN."""
+    """Replaces NaN, which stands for no such interval, by None, because JSON has no NaN."""
     return [[None if np.isnan(value) else float(value) for value in row] for row in matrix]
 
 

@@ -40,7 +40,7 @@ def compare(
             name: np.stack([outcomes[index][key].accuracies for index in members]) for name, members in groups.items()
         }
         if len(accuracies) > 1:
-            comparisons[key] = comparison_matrix(accuracies, _seeds(subjects, groups))
+            comparisons[key] = comparison_matrix(accuracies, _seeds(subjects, groups), outcomes[0][key].way_classes)
     return comparisons
 
 

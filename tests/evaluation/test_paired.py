@@ -8,8 +8,9 @@ import pytest
 
 from dsl_tf.errors import UserError
 from dsl_tf.evaluation.accuracy import mean_and_half_width
+from dsl_tf.evaluation.corrections import holm
 from dsl_tf.evaluation.paired import comparison_matrix, paired_difference
-from dsl_tf.evaluation.student import student_quantile
+from dsl_tf.evaluation.student import student_p_value, student_quantile
 
 
 def episodes(random, shape, mean=0.65, common=0.1, own=0.05):
@@ -239,3 +240,71 @@ def test_mistakes_are_told_in_a_line(groups, seeds, message, error):
 def test_two_runs_of_different_episodes_are_a_mistake():
     with pytest.raises(UserError, match="5 and 4 episodes"):
         paired_difference(ONE[0], ONE[0, :4])
+
+
+@pytest.mark.parametrize("degrees", [1, 2, 3.7, 19, 4999])
+def test_p_values_of_student(degrees):
+    assert student_p_value(student_quantile(degrees), degrees) == pytest.approx(0.05, abs=1e-12)
+    assert student_p_value(0, degrees) == pytest.approx(1, abs=1e-12)
+    for t in (-0.5, 3.0, 30.0):
+        # The density's tail by trapezes, in the variable 1/t, in which it ends.
+        inverse = np.linspace(1e-9, 1 / abs(t), 200_001)
+        logarithm = math.lgamma((degrees + 1) / 2) - math.lgamma(degrees / 2) - math.log(degrees * math.pi) / 2
+        tail = np.exp(logarithm - (degrees + 1) / 2 * np.log1p(1 / inverse**2 / degrees)) / inverse**2
+        assert student_p_value(t, degrees) == pytest.approx(2 * np.trapezoid(tail, inverse), rel=1e-3, abs=1e-9)
+
+
+def slow_holm(p_values):
+    order = sorted(range(len(p_values)), key=lambda place: p_values[place])
+    corrected, largest = [0.0] * len(p_values), 0.0
+    for number, place in enumerate(order):
+        largest = max(largest, (len(p_values) - number) * p_values[place])
+        corrected[place] = min(1, largest)
+    return corrected
+
+
+def test_holm():
+    np.testing.assert_allclose(holm([0.01, 0.04, 0.03, 0.005]), [0.03, 0.06, 0.06, 0.02])
+    random = np.random.default_rng(0)
+    for count in (1, 2, 9):
+        p_values = random.random(count) ** 3
+        np.testing.assert_allclose(holm(p_values), slow_holm(p_values))
+    with_gaps = holm([[np.nan, 0.02], [0.03, np.nan]])
+    np.testing.assert_allclose(with_gaps, [[np.nan, 0.04], [0.04, np.nan]])
+    assert holm([]).shape == (0,)
+
+
+def test_of_true_zeros_holm_lets_one_pass_in_at_most_5_percent():
+    random = np.random.default_rng(0)
+    z = random.standard_normal((4000, 10))
+    p_values = np.vectorize(lambda value: math.erfc(abs(value) / math.sqrt(2)))(z)
+    passed = np.array([(holm(row) <= 0.05).any() for row in p_values])
+    assert 0.035 < passed.mean() < 0.06 < (p_values <= 0.05).any(axis=1).mean()
+
+
+def test_the_interval_over_classes_is_that_of_the_differences():
+    random = np.random.default_rng(0)
+    classes = random.permuted(np.tile(np.arange(9), (300, 1)), axis=1)[:, :4]
+    first, second = random.random((2, 3, 300))
+    pair = paired_difference(first, second, classes=classes)
+    differences = first.mean(axis=0) - second.mean(axis=0)
+    without = np.array([differences[(classes != label).all(axis=1)].mean() for label in range(9)])
+    error = math.sqrt(8 / 9 * ((without - without.mean()) ** 2).sum())
+    # 2.306 is Student's quantile for 8 degrees of freedom.
+    assert pair.classes_half_width == pytest.approx(2.306004 * error, rel=1e-6)
+    assert pair.classes_p_value == pytest.approx(student_p_value(differences.mean() / error, 8))
+    assert paired_difference(first, second).classes_half_width is None
+    matrix = comparison_matrix({"a": first, "b": second}, classes=classes)
+    assert matrix.classes_half_widths[0, 1] == pair.classes_half_width and matrix.classes_half_widths[0, 0] == 0
+    assert np.isnan(comparison_matrix({"a": first, "b": second}).classes_half_widths).all()
+
+
+def test_p_values_agree_with_their_intervals():
+    random = np.random.default_rng(0)
+    for _ in range(40):
+        classes = random.permuted(np.tile(np.arange(9), (60, 1)), axis=1)[:, :4]
+        first, second = random.normal(0, 1, (2, 4, 60)) + 0.25 * random.random((2, 4, 1))
+        pair = paired_difference(first, second, (1, 2, 3, 4), (1, 2, 3, 4), classes)
+        for kind in ("episodes", "seeds", "classes"):
+            excludes_0 = abs(pair.difference) > getattr(pair, f"{kind}_half_width")
+            assert excludes_0 == (getattr(pair, f"{kind}_p_value") < 0.05)

@@ -58,9 +58,10 @@ def test_accuracies_and_differences_from_the_first_in_points_with_marks():
             continue
         differences = 100 * (runs[name] - runs["SCE"])[0]
         half_width = 1.96 * differences.std(ddof=1) / 20
-        marks.append("*" if abs(differences.mean()) > half_width else "")
+        marks.append("**" if abs(differences.mean()) > half_width else "")
         assert difference == f"{differences.mean():+.2f} ± {half_width:.2f}{marks[-1]}".replace("-", "−")
-    assert marks == ["", "*"]
+    # Of two differences the smaller p-value is doubled, which changes nothing here.
+    assert marks == ["", "**"]
     assert table.startswith("Differences from SCE on the same 400 episodes")
 
 
@@ -99,6 +100,7 @@ def test_seeds_have_a_second_half_width_if_both_have_several():
     assert [float(text.rstrip("* ")) for text in half_widths] == pytest.approx(expected, abs=0.0051)
     # Each interval has its own mark.
     assert [text.endswith("*") for text in half_widths] == [100 * matrix.differences[1, 0] > half for half in expected]
+    assert "Holm's correction for all 2 differences" in table and "Holm" not in table_of(groups(["a", "b"]))
     assert "other trainings" in table and "one seed" in table
     assert "other trainings" not in table_of(groups(["a", "b"]))
     assert "one seed" not in table_of(groups(["a", "b"], seeds=2))
@@ -110,3 +112,20 @@ def test_long_names_take_several_lines_and_none_is_lost():
     assert max(map(len, table.splitlines())) <= 105
     assert name in " ".join(table.split()).replace(" ± ", "") or all(word in table for word in name.split())
     assert table.count("x") >= 120
+
+
+def test_marks_are_doubled_if_they_outlive_the_correction_for_all_differences():
+    random = np.random.default_rng(0)
+    first, noise = random.standard_normal((2, 400))
+    noise = (noise - noise.mean()) / noise.std(ddof=1)
+    # Differences of 2.2 and 3.5 standard errors, p = 0.028 and 0.0005; 18 of nothing.
+    runs = {"first": first, **{str(run): first + noise for run in range(18)}}
+    runs |= {"some": first + noise + 0.11, "more": first + noise + 0.175}
+    classes = random.permuted(np.tile(np.arange(12), (400, 1)), axis=1)[:, :5]
+    matrix = comparison_matrix({name: run[None] for name, run in runs.items()}, classes=classes)
+    (rows,) = read(comparison_table({MEASURE: matrix})).values()
+    over_episodes = {name: cells[1].split(" ± ")[1] for name, cells in rows.items() if name != "first"}
+    assert over_episodes["some"].rstrip().endswith("*") and "**" not in over_episodes["some"]
+    assert over_episodes["more"].rstrip().endswith("**") and "*" not in over_episodes["0"]
+    assert all(cells[1].count("±") == 2 for name, cells in rows.items() if name != "first")
+    assert "these networks, other classes" in comparison_table({MEASURE: matrix})
