@@ -132,4 +132,4 @@ def _notes(has_seeds: bool) -> tuple[str, ...]:
     )
     if has_seeds:
         return (f"{text}; over seeds: other trainings, these episodes.",)
-    return (f"{text}. Trainings with other seeds may differ by more than that; repeat them with --seed=1,2.",)
+    return (f"{text}. Trainings with other seeds (--seed=1) may differ by more than that.",)

@@ -105,3 +105,17 @@ def test_classes_are_held_out_evenly(classes, fraction, held_out):
 def test_one_class_cannot_be_divided():
     with pytest.raises(ValueError, match="at least 2. Received: 1"):
         Split(np.zeros((1, 2, 2, 3), np.uint8), [0], ("only",)).hold_out(0.5)
+
+
+def test_images_are_labelled_as_other_classes_are():
+    images = np.arange(6, dtype=np.uint8).reshape(-1, 1, 1, 1) * np.ones((1, 2, 2, 3), np.uint8)
+    split = Split(images, [0, 1, 2, 2, 1, 0], ("cat", "caf\u00e9", "owl"))
+    # A class without images here, another order, another spelling of é, and no cat.
+    found = split.labelled_as(("owl", "dog", "cafe\u0301"))
+    assert found.class_names == ("owl", "dog", "cafe\u0301")
+    assert [(int(image[0, 0, 0]), int(label)) for image, label in zip(found.images, found.labels, strict=True)] == [
+        *((1, 2), (2, 0), (3, 0), (4, 2)),
+    ]
+    assert len(split.labelled_as(("dog",)).labels) == 0
+    same = split.labelled_as(split.class_names)
+    assert same.fingerprint() == split.fingerprint()

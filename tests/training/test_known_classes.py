@@ -25,7 +25,10 @@ def known(tmp_path_factory):
     """Six classes of ten images and one of two, a finished run on them, and what it printed."""
     root = tmp_path_factory.mktemp("known")
     split = striped_split(7, 10, seed=1)
-    for index, (image, label) in enumerate(zip(split.images, split.labels, strict=True)):
+    # So much noise that some answers are wrong.
+    noise = np.random.default_rng(0).integers(0, 256, split.images.shape)
+    images = (0.15 * split.images + 0.85 * noise).astype(np.uint8)
+    for index, (image, label) in enumerate(zip(images, split.labels, strict=True)):
         if label < 6 or index % 10 < 2:
             path = root / "images" / split.class_names[label] / f"{index}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -91,6 +94,10 @@ def test_an_evaluation_measures_the_same_by_the_run_s_own_division(known):
             result.details["known_classes"]["accuracies"], results["known_classes"]["accuracies"], strict=True
         ):
             assert entry == expected
+        # Validation chose the exported weights by this.
+        (validated,) = evaluated(root, split="val", feature_transforms=("none",)).results
+        first = validated.details["known_classes"]["accuracies"][0]
+        assert first["accuracy"] == results["best"]["validation_accuracy"]
         assert "held-out images of classes" in evaluation_text(evaluation)
         folder = write_evaluation(evaluation, root / "evaluations")
         assert folder.name.startswith("test_known_classes_")
