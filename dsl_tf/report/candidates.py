@@ -25,6 +25,15 @@ def data_key(run: Run) -> str:
     return run.configuration.dataset
 
 
+def finished_runs(runs: Iterable[Run]) -> dict[str, list[Run]]:
+    """Groups the finished ones of some runs by `data_key`."""
+    found: dict[str, list[Run]] = {}
+    for run in runs:
+        if run.state == "finished":
+            found.setdefault(data_key(run), []).append(run)
+    return found
+
+
 def test_entries(run: Run, classifier: str) -> list[dict[str, Any]]:
     """Returns a run's accuracies on its test split by a few-shot classifier, dicts as in `results.json`."""
     entries = (run.results or {}).get("accuracies", ())

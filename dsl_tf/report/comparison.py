@@ -7,7 +7,16 @@ from collections.abc import Iterable, Sequence
 
 from dsl_tf.experiments import Cell, cells, published
 from dsl_tf.experiments.cells import DATA_TITLES
-from dsl_tf.report.candidates import Candidate, Measurement, data_key, gather, pick, test_entries, variants
+from dsl_tf.report.candidates import (
+    Candidate,
+    Measurement,
+    data_key,
+    finished_runs,
+    gather,
+    pick,
+    test_entries,
+    variants,
+)
 from dsl_tf.report.differences import Marks, difference_notes, differences
 from dsl_tf.report.own_data import OwnTable, own_tables
 from dsl_tf.report.runs import Run
@@ -202,10 +211,7 @@ def compare(
     Returns:
         A `Comparison`.
     """
-    finished: dict[str, list[Run]] = {}
-    for run in runs:
-        if run.state == "finished":
-            finished.setdefault(data_key(run), []).append(run)
+    finished = finished_runs(runs)
     keys = [key for papers in _PAPER_DATA.values() for key in papers]
     keys += [data_key(run) for run in runs if run.configuration]
     titles = _data_titles(dict.fromkeys(keys))

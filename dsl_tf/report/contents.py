@@ -1,12 +1,11 @@
 """What a report says: its heading, sentences and tables."""
 
-from dsl_tf.report.candidates import data_key
+from dsl_tf.report.candidates import data_key, finished_runs
 from dsl_tf.report.comparison import Comparison
 from dsl_tf.report.known_classes import known_layout
 from dsl_tf.report.layout import Layout, block_layout, own_layout, scores_layout, unfinished_layout
 from dsl_tf.report.own_data import OwnTable
 from dsl_tf.report.paired_layout import paired_layout
-from dsl_tf.report.runs import Run
 from dsl_tf.runs.titles import loss_title
 
 
@@ -32,11 +31,7 @@ def _paired_layouts(comparison: Comparison) -> list[Layout | None]:
 
 
 def _known_layouts(comparison: Comparison) -> list[Layout | None]:
-    runs: dict[str, list[Run]] = {}
-    for run in comparison.runs:
-        if run.state == "finished":
-            runs.setdefault(data_key(run), []).append(run)
-    return [known_layout(comparison.data_titles[key], found) for key, found in runs.items()]
+    return [known_layout(comparison.data_titles[key], runs) for key, runs in finished_runs(comparison.runs).items()]
 
 
 def _has_few_shot(comparison: Comparison) -> bool:

@@ -1,10 +1,12 @@
 """Formats the cells of a report as CSV."""
 
+import statistics
 from collections.abc import Iterable
 
 from dsl_tf import files
-from dsl_tf.report.candidates import Candidate, Measurement
+from dsl_tf.report.candidates import Candidate, Measurement, finished_runs
 from dsl_tf.report.comparison import Comparison
+from dsl_tf.report.known_classes import KnownRow, known_rows
 from dsl_tf.report.wording import printable
 
 CSV_COLUMNS = (
@@ -65,10 +67,26 @@ def _line(
     ]
 
 
+def _known_line(dataset: str, row: KnownRow, name: str, transform: str, values: list[float]) -> list[str]:
+    measured = {
+        "dataset": safe_cell(dataset),
+        "name": safe_cell(row.name),
+        "classifier": name,
+        "feature_transform": transform,
+        "measured": _number(statistics.fmean(values)),
+        "spread": _number(statistics.stdev(values) if len(values) > 1 else None),
+        "seeds": str(len(values)),
+        "batch_shape": row.candidate.batch_shape,
+        "run_directories": safe_cell(";".join(run.directory for run in row.candidate.runs)),
+    }
+    return [measured.get(column, "") for column in CSV_COLUMNS]
+
+
 def csv_text(comparison: Comparison) -> str:
     """Returns the report's cells as CSV: a line per row, number of shots and feature transform.
 
-    Numbers are in percent, empty if missing. Runs without published counterpart have no table number.
+    Numbers are in percent, empty if missing. Runs without published counterpart have no table number, and measures of
+    held-out images of known classes no shots and ways.
     """
     lines = [list(CSV_COLUMNS)]
     for block in comparison.blocks:
@@ -81,4 +99,11 @@ def csv_text(comparison: Comparison) -> str:
             for measurement in own.measurements:
                 if measurement.values:
                     lines.append(_line("", table.data_title, own.name, measurement, own.candidate, ()))
+    for key, runs in finished_runs(comparison.runs).items():
+        for known in known_rows(runs):
+            lines += [
+                _known_line(comparison.data_titles[key], known, name, transform, values)
+                for (name, transform), values in known.values.items()
+                if values
+            ]
     return files.csv_text(lines)

@@ -1,5 +1,6 @@
 """Formats measures of held-out images of known classes, for the screen and for reports."""
 
+import dataclasses
 import statistics
 from collections.abc import Sequence
 from typing import Any
@@ -58,6 +59,30 @@ _COLUMNS = (
 )
 
 
+@dataclasses.dataclass(frozen=True)
+class KnownRow:
+    """Runs on held-out images of known classes that differ only in their seeds.
+
+    Args:
+        name: the loss, and the settings that distinguish it from the other rows.
+        candidate: the runs.
+        values: the seeds' values in percent, by classifier and feature transform, or `"retrieval"` and its measure.
+    """
+
+    name: str
+    candidate: Candidate
+    values: dict[tuple[str, str], list[float]]
+
+
+def known_rows(runs: Sequence[Run]) -> list[KnownRow]:
+    """Returns the measures of those of the runs on one data set that have any, a row per training."""
+    candidates = gather([run for run in runs if run.results and run.results.get("known_classes")])
+    return [
+        KnownRow(name, candidate, {key: _values(candidate, key) for _, _, key in _COLUMNS})
+        for name, candidate in zip(labels(candidates), candidates, strict=True)
+    ]
+
+
 def known_layout(data_title: str, runs: Sequence[Run]) -> Layout | None:
     """Lays out the measures of runs on one data set, a row per training; None if no run has any.
 
@@ -65,16 +90,15 @@ def known_layout(data_title: str, runs: Sequence[Run]) -> Layout | None:
         data_title: the name of the data.
         runs: finished runs on it.
     """
-    candidates = gather([run for run in runs if run.results and run.results.get("known_classes")])
-    if not candidates:
+    found = known_rows(runs)
+    if not found:
         return None
-    found = [{key: _values(candidate, key) for _, _, key in _COLUMNS} for candidate in candidates]
-    columns = [column for column in _COLUMNS if any(values[column[2]] for values in found)]
+    columns = [column for column in _COLUMNS if any(row.values[column[2]] for row in found)]
     rows = [
-        (None, (name, *(_cell(values[key]) for _, _, key in columns), str(len(candidate.runs))))
-        for name, candidate, values in zip(labels(candidates), candidates, found, strict=True)
+        (None, (row.name, *(_cell(row.values[key]) for _, _, key in columns), str(len(row.candidate.runs))))
+        for row in found
     ]
-    measured = [run.results["known_classes"] for candidate in candidates for run in candidate.runs if run.results]
+    measured = [run.results["known_classes"] for row in found for run in row.candidate.runs if run.results]
     entries = [known["accuracies"][0] for known in measured]
     title = f"{data_title}: held-out images of known classes, {_span([e['images'] for e in entries])} images"
     title += f" of {_span([entry['classes'] for entry in entries])} classes"

@@ -5,6 +5,7 @@ import pathlib
 import shlex
 from typing import Any
 
+from dsl_tf.data.image_division import IMAGE_SPLIT_FILE
 from dsl_tf.evaluation.paired import paired_difference
 from dsl_tf.report.known_classes import known_classes_text
 from dsl_tf.report.runs import Run, read_run
@@ -125,8 +126,21 @@ def _next(run: Run, results: dict[str, Any], alone: Run | None) -> list[str]:
         classifiers = "nearest_centroid,laplacian_shot"
         command = f"python -m dsl_tf evaluate --run_dir={directory} --classifiers={classifiers} --details"
         lines += ["try other few-shot classifiers, and see what is confused", f"  {command}"]
-    predict = f"python -m dsl_tf predict --model={directory} --support_dir=EXAMPLES --images_dir=IMAGES"
-    lines += ["classify images by a few labelled examples, EXAMPLES/CLASS/*.jpg", f"  {predict}"]
+    predict = f"python -m dsl_tf predict --model={directory} --support_dir="
+    lines += [
+        "classify images by a few labelled examples, EXAMPLES/CLASS/*.jpg",
+        f"  {predict}EXAMPLES --images_dir=IMAGES",
+    ]
+    if (
+        own
+        and own.data_dir
+        and os.path.isfile(os.path.join(run.directory, IMAGE_SPLIT_FILE))
+        and os.path.isdir(own.data_dir)
+    ):
+        lines += [
+            "classify images by all images that you have of these classes",
+            f"  {predict}{shlex.quote(own.data_dir)} --images_dir=IMAGES",
+        ]
     parent = shlex.quote(os.path.dirname(os.path.normpath(run.directory)) or ".")
     lines += ["see curves and images, beside the other runs there", f"  python -m dsl_tf report --runs={parent}"]
     return [line if line.startswith("  ") else f"- {line}:" for line in lines]

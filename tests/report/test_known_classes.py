@@ -1,9 +1,12 @@
 """Tests of the report of runs on held-out images of known classes."""
 
+import csv
+
 import pytest
 
 from dsl_tf.report.comparison import compare
 from dsl_tf.report.contents import layouts, reading, title
+from dsl_tf.report.csv_files import csv_text
 from dsl_tf.report.page import page
 from dsl_tf.report.runs import find_runs
 from tests.report.made_runs import accuracy, epoch_record, make_run
@@ -43,6 +46,10 @@ def test_a_row_per_training_with_every_measure(tmp_path):
     assert "12.0%" in layout.notes[1] and "30.0 percentage points" in layout.notes[1]
     assert title(comparison) == "Accuracies on known classes" and "few-shot" not in reading(comparison)
     assert "class mean 60.00; recall@1 50.00" in page(comparison)
+    lines = list(csv.DictReader(csv_text(comparison).splitlines()))
+    assert len(lines) == 10 and {line["table"] + line["shots"] for line in lines} == {""}
+    (line,) = [line for line in lines if (line["name"], line["classifier"]) == ("SCE⊕NCA", "classifier")]
+    assert (line["measured"], line["spread"], line["seeds"]) == ("75.0000", "7.0711", "2")
 
 
 def test_runs_on_unseen_classes_have_their_own_table(tmp_path):

@@ -98,3 +98,7 @@ def test_known_classes(tmp_path):
     assert "50 images of 10 classes (chance: 10.0%; always the largest class: 12.0%)" in summary
     assert "nearest class mean, cl2 features: +6.00" in summary
     assert [command[3] for command in commands_in(summary)] == ["predict", "report"]
+    # All images of a plain folder are labelled ones.
+    own = make_run(tmp_path / "own", results=measured(70), dataset="folder", data_dir=str(tmp_path), held_out="images")
+    (own / "image_split.csv").touch()
+    assert any(f"--support_dir={tmp_path}" in command for command in commands_in(summary_of(own)))
