@@ -14,6 +14,7 @@ from dsl_tf.commands import console
 from dsl_tf.errors import UserError
 from dsl_tf.runs import flagfiles
 from dsl_tf.runs.configuration import (
+    DemonstrationConfiguration,
     EvaluationConfiguration,
     PredictionConfiguration,
     ReportConfiguration,
@@ -148,6 +149,15 @@ def _predict(configuration: PredictionConfiguration, _: flags.FlagValues) -> int
     return 0
 
 
+def _demo(configuration: DemonstrationConfiguration, _: flags.FlagValues) -> int:
+    from dsl_tf import gpu
+    from dsl_tf.report.demonstration import serve
+
+    gpu.set_up()
+    serve(configuration)
+    return 0
+
+
 def _cell_flags() -> tuple[str, ...]:
     from dsl_tf.experiments.reproduce import CELL_FLAGS
 
@@ -162,6 +172,7 @@ COMMANDS = {
     ),
     "evaluate": Command(EvaluationConfiguration, _evaluate),
     "predict": Command(PredictionConfiguration, _predict),
+    "demo": Command(DemonstrationConfiguration, _demo),
     "prepare": Command(
         TrainingConfiguration,
         _prepare,

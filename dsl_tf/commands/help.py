@@ -16,6 +16,7 @@ _EXAMPLES = {
     "train": "dsl_tf train --dataset=folder --data_dir=DIR --output_dir=runs/mine",
     "evaluate": "dsl_tf evaluate --run_dir=runs/mine --shots=1,5",
     "predict": "dsl_tf predict --model=runs/mine --support_dir=EXAMPLES --images_dir=IMAGES",
+    "demo": "dsl_tf demo --model=runs/mine",
     "prepare": "dsl_tf prepare --dataset=mini_imagenet --data_dir=DIR",
     "reproduce": "dsl_tf reproduce --table=4 --datasets=cifar_fs --data_dir=DIR",
     "report": "dsl_tf report --runs=runs",

@@ -1,5 +1,6 @@
 """The configuration of each command. Its fields become the flags."""
 
+from dsl_tf.runs.configuration.demonstration import DemonstrationConfiguration
 from dsl_tf.runs.configuration.evaluation import EvaluationConfiguration
 from dsl_tf.runs.configuration.options import DISTRIBUTIONS, PRECISIONS
 from dsl_tf.runs.configuration.prediction import PredictionConfiguration
@@ -10,6 +11,7 @@ from dsl_tf.runs.configuration.training import TrainingConfiguration
 __all__ = [
     "DISTRIBUTIONS",
     "PRECISIONS",
+    "DemonstrationConfiguration",
     "EvaluationConfiguration",
     "PredictionConfiguration",
     "ReportConfiguration",
