@@ -131,16 +131,18 @@ def _next(run: Run, results: dict[str, Any], alone: Run | None) -> list[str]:
         "classify images by a few labelled examples, EXAMPLES/CLASS/*.jpg",
         f"  {predict}EXAMPLES --images_dir=IMAGES",
     ]
-    if (
-        own
-        and own.data_dir
-        and os.path.isfile(os.path.join(run.directory, IMAGE_SPLIT_FILE))
-        and os.path.isdir(own.data_dir)
-    ):
+    if folder := _class_folder(run):
         lines += [
             "classify images by all images that you have of these classes",
-            f"  {predict}{shlex.quote(own.data_dir)} --images_dir=IMAGES",
+            f"  {predict}{shlex.quote(folder)} --images_dir=IMAGES",
         ]
     parent = shlex.quote(os.path.dirname(os.path.normpath(run.directory)) or ".")
     lines += ["see curves and images, beside the other runs there", f"  python -m dsl_tf report --runs={parent}"]
     return [line if line.startswith("  ") else f"- {line}:" for line in lines]
+
+
+def _class_folder(run: Run) -> str | None:
+    """The folder whose images a run divided, if they are of the classes that it trained on."""
+    folder = run.configuration.data_dir if run.configuration else None
+    divided = os.path.isfile(os.path.join(run.directory, IMAGE_SPLIT_FILE))
+    return folder if folder and divided and os.path.isdir(folder) else None

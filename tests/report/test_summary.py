@@ -4,6 +4,7 @@ import shlex
 
 import pytest
 
+from dsl_tf.commands.command_line import parse
 from dsl_tf.report import results_summary
 from dsl_tf.runs import directory as run_directory
 from tests.report.made_runs import EPISODES, accuracy, make_run, run_with_episodes
@@ -17,7 +18,11 @@ def summary_of(directory):
 
 
 def commands_in(summary):
-    return [shlex.split(line) for line in summary.splitlines() if line.startswith("  python -m dsl_tf")]
+    """The commands, whose flags exist."""
+    found = [shlex.split(line) for line in summary.splitlines() if line.startswith("  python -m dsl_tf")]
+    for _, _, _, name, *arguments in found:
+        parse(name, arguments)
+    return found
 
 
 def test_the_summary_names_losses_scores_and_directory():
