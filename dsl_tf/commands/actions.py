@@ -16,6 +16,7 @@ from dsl_tf.runs import flagfiles
 from dsl_tf.runs.configuration import (
     DemonstrationConfiguration,
     EvaluationConfiguration,
+    ExportConfiguration,
     PredictionConfiguration,
     ReportConfiguration,
     ReproductionConfiguration,
@@ -158,6 +159,19 @@ def _demo(configuration: DemonstrationConfiguration, _: flags.FlagValues) -> int
     return 0
 
 
+def _export(configuration: ExportConfiguration, _: flags.FlagValues) -> int:
+    from dsl_tf.runs.deployment import convert
+
+    for found in convert(configuration):
+        size = found.path.stat().st_size / 1e6
+        print(
+            f"Wrote {str(found.path)!r} ({size:.1f} MB). Largest difference from the SavedModel over {found.images} "
+            f"images: {found.difference:.2g}, with features up to {found.scale:.2g}; smallest cosine similarity "
+            f"{found.similarity:.4f}"
+        )
+    return 0
+
+
 def _cell_flags() -> tuple[str, ...]:
     from dsl_tf.experiments.reproduce import CELL_FLAGS
 
@@ -173,6 +187,7 @@ COMMANDS = {
     "evaluate": Command(EvaluationConfiguration, _evaluate),
     "predict": Command(PredictionConfiguration, _predict),
     "demo": Command(DemonstrationConfiguration, _demo),
+    "export": Command(ExportConfiguration, _export),
     "prepare": Command(
         TrainingConfiguration,
         _prepare,

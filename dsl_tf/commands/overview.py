@@ -5,6 +5,7 @@ SUMMARIES = {
     "evaluate": "Measure the few-shot accuracy of trained runs, a SavedModel or features.",
     "predict": "Classify images by a few labelled examples of each class.",
     "demo": "Open a page on which to try a model with images of your own.",
+    "export": "Convert a run's network to LiteRT or ONNX, for phones and other servers.",
     "prepare": "Prepare a data set for training, once for all runs.",
     "reproduce": "Run the experiments behind the paper's tables.",
     "report": "Write tables, figures and a page that compare runs.",

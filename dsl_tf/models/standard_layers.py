@@ -1,4 +1,4 @@
-"""Models of Keras's own layers, from models of this package's faster ones."""
+"""Models of Keras's own layers and in float32, from models of this package's faster ones."""
 
 import keras
 
@@ -29,5 +29,28 @@ def with_standard_layers(model: keras.Model) -> keras.Model:
             return layer
 
     copy = keras.models.clone_model(model, clone_function=standard)
+    copy.set_weights(model.get_weights())
+    return copy
+
+
+def in_float32(model: keras.Model) -> keras.Model:
+    """Copies a model with layers that compute in float32, if any does not.
+
+    Args:
+        model: a functional or sequential `keras.Model`, which may hold others.
+
+    Returns:
+        The model itself, or one with the same layers, names and weights.
+    """
+    if all(layer.compute_dtype == "float32" for layer in model._flatten_layers()):
+        return model
+
+    def exact(layer: keras.layers.Layer) -> keras.layers.Layer:
+        # Networks of other packages build their layers themselves.
+        if isinstance(layer, keras.Model) and type(layer).__module__.startswith("keras."):
+            return in_float32(layer)
+        return type(layer).from_config({**layer.get_config(), "dtype": "float32"})
+
+    copy = keras.models.clone_model(model, clone_function=exact)
     copy.set_weights(model.get_weights())
     return copy

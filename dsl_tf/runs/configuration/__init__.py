@@ -2,6 +2,7 @@
 
 from dsl_tf.runs.configuration.demonstration import DemonstrationConfiguration
 from dsl_tf.runs.configuration.evaluation import EvaluationConfiguration
+from dsl_tf.runs.configuration.export import ExportConfiguration
 from dsl_tf.runs.configuration.options import DISTRIBUTIONS, PRECISIONS
 from dsl_tf.runs.configuration.prediction import PredictionConfiguration
 from dsl_tf.runs.configuration.report import ReportConfiguration
@@ -13,6 +14,7 @@ __all__ = [
     "PRECISIONS",
     "DemonstrationConfiguration",
     "EvaluationConfiguration",
+    "ExportConfiguration",
     "PredictionConfiguration",
     "ReportConfiguration",
     "ReproductionConfiguration",

@@ -1,0 +1,259 @@
+"""Conversion of a run's network to LiteRT and ONNX, each checked against the run's SavedModel."""
+
+import contextlib
+import dataclasses
+import os
+import pathlib
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+import tensorflow as tf
+from absl import logging
+from keras.export import ExportArchive
+
+from dsl_tf.data.image_files import read_images
+from dsl_tf.data.listing import walk
+from dsl_tf.data.preprocessing import normalize
+from dsl_tf.data.skipped import Skipped, examples
+from dsl_tf.errors import UserError, reason_of
+from dsl_tf.files import replacing
+from dsl_tf.models.standard_layers import in_float32
+from dsl_tf.runs import directory as run_directory
+from dsl_tf.runs.configuration.export import ExportConfiguration
+from dsl_tf.runs.export import ExportedModel, load_backbone, load_exported_model
+
+FILES = {"litert": "features.tflite", "litert_int8": "features_int8.tflite", "onnx": "features.onnx"}
+_MOST_IMAGES = 100
+# Relative to the largest feature. A network in half precision is converted to float32, which rounds otherwise.
+_TOLERANCE = 0.05
+# Below this similarity of its features, an int8 network may classify worse.
+_SIMILAR = 0.95
+_ONNX_OPSET = 17
+Extract = Callable[[np.ndarray], np.ndarray]
+
+
+@dataclasses.dataclass(frozen=True)
+class Conversion:
+    """A file that was written, and how its features compare with the SavedModel's.
+
+    Args:
+        path: the file.
+        images: the number of images compared.
+        difference: the largest absolute difference of a feature.
+        scale: the largest absolute feature of the SavedModel.
+        similarity: the smallest cosine similarity of an image's features with the SavedModel's.
+    """
+
+    path: pathlib.Path
+    images: int
+    difference: float
+    scale: float
+    similarity: float
+
+
+def convert(configuration: ExportConfiguration) -> Iterator[Conversion]:
+    """Converts the network of a finished run.
+
+    All formats map `images`, uint8 `[n, height, width, 3]` of the size of the training images, to `features`, float32
+    `[n, d]`. Normalisation is inside, resizing is not.
+
+    Args:
+        configuration: an `ExportConfiguration`.
+
+    Yields:
+        A `Conversion` per format, in the order of `formats`, once it is written.
+
+    Raises:
+        UserError: if the run, the images or a package is missing; after the other formats, if one cannot hold the
+            network.
+    """
+    if "onnx" in configuration.formats:
+        _check_onnx()
+    directory = pathlib.Path(str(configuration.model))
+    backbone, exported = _load(directory)
+    images = _images(configuration.images_dir, backbone, exported)
+    expected = exported.signature(images=tf.constant(images))["features"].numpy()
+    served = _serving(in_float32(backbone))
+    written, failures = [], []
+    for name in configuration.formats:
+        path = pathlib.Path(configuration.output_dir) / FILES[name]
+        try:
+            content, extract = _CONVERTERS[name](served, images)
+            conversion = _checked(name, path, extract(images), expected)
+        # A converter may raise almost any exception for an operation that it does not know.
+        except Exception as error:
+            failures.append(f"{name} ({reason_of(error)})")
+            continue
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as beside:
+            beside.write_bytes(content)
+        written.append(str(path))
+        yield conversion
+    if failures:
+        done = ", ".join(written) or "nothing"
+        raise UserError(
+            f"The network {backbone.name} cannot be converted to {'; '.join(failures)}. Written: {done}. TensorFlow "
+            f"and TensorFlow Serving run {str(directory / run_directory.SAVED_MODEL)!r}."
+        )
+
+
+def _check_onnx() -> None:
+    try:
+        import onnxruntime  # noqa: F401
+        import tf2onnx  # noqa: F401
+    except ImportError as error:
+        raise UserError(
+            f"--formats=onnx needs tf2onnx and onnxruntime. Received: {error}. Install them: pip install "
+            "'dsl_tf[onnx]', or choose --formats=litert."
+        ) from None
+
+
+def _load(directory: pathlib.Path) -> tuple[keras.Model, ExportedModel]:
+    """Returns backbone.keras and the SavedModel of a run."""
+    path = directory / run_directory.BACKBONE
+    if not path.exists():
+        raise UserError(
+            f"--model={str(directory)!r} must be the directory of a finished run. Received: one without "
+            f"{run_directory.BACKBONE}. Give the --output_dir of a training."
+        )
+    try:
+        return load_backbone(path), load_exported_model(directory)
+    except UserError:
+        raise
+    except ValueError as error:
+        raise UserError(f"{str(path)!r} must be a Keras model file. It cannot be loaded: {error}") from None
+
+
+def _images(images_dir: str | None, backbone: keras.Model, exported: ExportedModel) -> np.ndarray:
+    """Returns up to 100 images, uint8 `[n, height, width, 3]`, spread over a folder's; random ones without it."""
+    height, width = backbone.input_shape[1:3]
+    if images_dir is None:
+        return np.random.default_rng(0).integers(0, 256, (_MOST_IMAGES, height, width, 3), np.uint8)
+    if height != width:
+        raise UserError(
+            f"--images_dir must be used with a network of square images. Received: {height}×{width} pixels. Omit it."
+        )
+    paths = sorted(
+        os.path.join(images_dir, *visit.parts, name) for visit in walk(images_dir) for name in visit.listing.images
+    )
+    chosen = [paths[index] for index in np.linspace(0, len(paths) - 1, min(len(paths), _MOST_IMAGES)).astype(int)]
+    images, reasons = read_images(chosen, height, stored_size=exported.stored_size)
+    if reasons:
+        skipped = [Skipped(chosen[position], reason) for position, reason in reasons.items()]
+        logging.warning("Among the images of --images_dir: %s. They are skipped.", examples(skipped))
+    if not len(images):
+        raise UserError(f"--images_dir={images_dir!r} must hold readable images. Received: none of {len(paths)}.")
+    return images
+
+
+class _Served(NamedTuple):
+    """The function of uint8 images that is converted, its signature, and the model that it calls."""
+
+    backbone: keras.Model
+    serve: Any
+    signature: list[tf.TensorSpec]
+
+
+def _serving(backbone: keras.Model) -> _Served:
+    signature = [tf.TensorSpec([None, *backbone.input_shape[1:]], tf.uint8, name="images")]
+
+    @tf.function(input_signature=signature, autograph=False)
+    def serve(images: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"features": tf.cast(backbone(normalize(images), training=False), tf.float32)}
+
+    return _Served(backbone, serve, signature)
+
+
+def _litert(served: _Served, images: np.ndarray | None) -> tuple[bytes, Extract]:
+    """Converts to LiteRT; to 8-bit integers inside if there are images, whose activations set the ranges."""
+    with tempfile.TemporaryDirectory() as folder, _quiet():
+        archive = ExportArchive()
+        archive.track(served.backbone)
+        archive.add_endpoint("serving_default", served.serve, input_signature=served.signature)
+        archive.write_out(folder, verbose=False)
+        converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=["serving_default"])
+        if images is not None:
+            converter.optimizations = [tf.lite.Optimize.DEFAULT]
+            converter.representative_dataset = lambda: ({"images": image[None]} for image in images)
+        content = converter.convert()
+
+    def extract(images: np.ndarray) -> np.ndarray:
+        with _quiet():
+            interpreter = tf.lite.Interpreter(model_content=content)
+            run = interpreter.get_signature_runner("serving_default")
+            return np.concatenate([run(images=image[None])["features"] for image in images])
+
+    return content, extract
+
+
+def _onnx(served: _Served, _: np.ndarray) -> tuple[bytes, Extract]:
+    import onnxruntime
+    import tf2onnx
+
+    with _quiet():
+        model, _ = tf2onnx.convert.from_function(
+            served.serve,
+            input_signature=served.signature,
+            opset=_ONNX_OPSET,
+            custom_op_handlers={"Erfc": (_erfc, [])},
+        )
+    content = model.SerializeToString()
+
+    def extract(images: np.ndarray) -> np.ndarray:
+        session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+        return np.concatenate([session.run(["features"], {"images": image[None]})[0] for image in images])
+
+    return content, extract
+
+
+def _erfc(graph: Any, node: Any, *_: Any) -> None:
+    """Replaces erfc, of which TensorFlow makes the activation GELU, by 1 − erf for tf2onnx, which does not know it."""
+    dtype = graph.get_dtype(node.output[0])
+    graph.remove_node(node.name)
+    one = graph.make_const(f"{node.name}_one", np.float32(1))
+    erf = graph.make_node("Erf", node.input, dtypes=[dtype])
+    graph.make_node("Sub", [one.output[0], erf.output[0]], outputs=node.output, dtypes=[dtype])
+
+
+_CONVERTERS: dict[str, Callable[[_Served, np.ndarray], tuple[bytes, Extract]]] = {
+    "litert": lambda served, _: _litert(served, None),
+    "litert_int8": _litert,
+    "onnx": _onnx,
+}
+
+
+def _checked(name: str, path: pathlib.Path, found: np.ndarray, expected: np.ndarray) -> Conversion:
+    """Compares features with the SavedModel's."""
+    found, expected = found.astype(np.float64), expected.astype(np.float64)
+    difference, scale = float(np.abs(found - expected).max()), float(np.abs(expected).max())
+    lengths = np.linalg.norm(found, axis=1) * np.linalg.norm(expected, axis=1)
+    # Features of 0 are similar to nothing.
+    similarity = float(((found * expected).sum(axis=1) / np.where(lengths > 0, lengths, 1)).min())
+    if not np.isfinite(difference) or (name != "litert_int8" and not difference <= _TOLERANCE * scale):
+        raise ValueError(f"its features differ by {difference:.2g} from the SavedModel's, which are up to {scale:.2g}")
+    if similarity < _SIMILAR:
+        logging.warning(
+            "The features of %s have a cosine similarity of only %.2f with the SavedModel's in the worst image. Use "
+            "litert, or more images like those in use in --images_dir.",
+            name,
+            similarity,
+        )
+    return Conversion(path, len(found), difference, scale, similarity)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Hides what the converters write to standard error, also from C++, and their warnings of deprecation."""
+    before = os.dup(2)
+    with open(os.devnull, "w") as nowhere, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        os.dup2(nowhere.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(before, 2)
+            os.close(before)
