@@ -17,6 +17,7 @@ _EXAMPLES = {
     "evaluate": "dsl_tf evaluate --run_dir=runs/mine --shots=1,5",
     "predict": "dsl_tf predict --model=runs/mine --support_dir=EXAMPLES --images_dir=IMAGES",
     "demo": "dsl_tf demo --model=runs/mine",
+    "export": "dsl_tf export --model=runs/mine --formats=litert,onnx",
     "prepare": "dsl_tf prepare --dataset=mini_imagenet --data_dir=DIR",
     "reproduce": "dsl_tf reproduce --table=4 --datasets=cifar_fs --data_dir=DIR",
     "report": "dsl_tf report --runs=runs",
