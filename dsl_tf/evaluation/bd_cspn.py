@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from dsl_tf.evaluation.classification import best_way, classify
-from dsl_tf.evaluation.vectors import class_means, cosines
+from dsl_tf.evaluation.vectors import class_means, cosines, unit_length
 
 # ε, the sharpness of the weights.
 _EPSILON = 10.0
@@ -29,14 +29,23 @@ def bd_cspn_scores(support: tf.Tensor, labels: tf.Tensor, query: tf.Tensor) -> t
     Returns:
         `[E, M, N]`.
     """
-    query += tf.reduce_mean(support, axis=1, keepdims=True) - tf.reduce_mean(query, axis=1, keepdims=True)
+    shift = tf.reduce_mean(support, axis=1, keepdims=True) - tf.reduce_mean(query, axis=1, keepdims=True)
     prototypes = class_means(support, labels)
-    of_support, of_query = cosines(support, prototypes), cosines(query, prototypes)
+    # x̂ itself would take as long as all else: its products are those of x and ξ, and |x̂|² = |x|² + 2xξ + |ξ|².
+    directions = tf.concat([unit_length(prototypes), shift], axis=1)
+    products, of_shift = (tf.matmul(x, directions, transpose_b=True) for x in (query, shift))
+    squares = tf.reduce_sum(query * query, axis=2, keepdims=True) + 2 * products[:, :, -1:] + of_shift[:, :, -1:]
+    lengths = tf.sqrt(tf.maximum(squares, 0))
+    of_query = tf.math.divide_no_nan((products + of_shift)[:, :, :-1], lengths)
+    of_support = cosines(support, prototypes)
     pseudo_labels = tf.one_hot(tf.argmax(of_query, axis=2), tf.shape(labels)[1], dtype=query.dtype)
     w_support, w_query = labels * tf.exp(_EPSILON * of_support), pseudo_labels * tf.exp(_EPSILON * of_query)
     rectified = tf.matmul(w_support, support, transpose_a=True) + tf.matmul(w_query, query, transpose_a=True)
+    rectified += tf.reduce_sum(w_query, axis=1)[:, :, None] * shift
     # Their sums, by which a prototype would be divided, change no cosine.
-    return _EPSILON * cosines(query, rectified)
+    units = unit_length(rectified)
+    of_rectified = tf.matmul(query, units, transpose_b=True) + tf.matmul(shift, units, transpose_b=True)
+    return _EPSILON * tf.math.divide_no_nan(of_rectified, lengths)
 
 
 def bd_cspn(support: np.ndarray | tf.Tensor, query: np.ndarray | tf.Tensor) -> tf.Tensor:

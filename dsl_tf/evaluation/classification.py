@@ -12,8 +12,8 @@ import tensorflow as tf
 from dsl_tf.evaluation.numbers import check_finite, computing_dtype, is_ordinary
 from dsl_tf.evaluation.precision import true_float32
 
-# Bytes of features in one block: on CPUs less was slower for LaplacianShot; on GPUs nothing was measured.
-BLOCK_BYTES = {"CPU": 2**25, "GPU": 2**26}
+# Bytes of features in one block: on CPUs less and more were slower; on GPUs nothing was measured.
+BLOCK_BYTES = {"CPU": 2**24, "GPU": 2**26}
 
 # From support `[E, S, d]`, one-hot labels `[S, N]`, query `[E, M, d]` and hyperparameters to scores `[E, M, N]`.
 Scores = Callable[..., tf.Tensor]

@@ -7,8 +7,8 @@ support as the weights of a cosine classifier.
 import numpy as np
 import tensorflow as tf
 
-from dsl_tf.evaluation.classification import best_way, classify
-from dsl_tf.evaluation.vectors import class_means, cosines
+from dsl_tf.evaluation.classification import classify
+from dsl_tf.evaluation.vectors import class_means, cosines, unit_length
 
 # Sharpness of the softmax over cosines, about what cosine classifiers learn.
 _SCALE = 10.0
@@ -41,4 +41,10 @@ def cosine_nearest_centroid(support: np.ndarray | tf.Tensor, query: np.ndarray |
     Raises:
         ValueError: if the shapes do not match, or features are not finite.
     """
-    return classify(best_way(cosine_nearest_centroid_scores), support, query)
+    return classify(_nearest, support, query)
+
+
+def _nearest(support: tf.Tensor, query: tf.Tensor) -> tf.Tensor:
+    # A query's own length does not change its order of the ways.
+    products = tf.matmul(query, unit_length(tf.reduce_mean(support, axis=2)), transpose_b=True)
+    return tf.argmax(products, axis=2, output_type=tf.int32)

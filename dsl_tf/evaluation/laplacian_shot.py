@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from dsl_tf.evaluation.classification import classify
 from dsl_tf.evaluation.numbers import check_visible
+from dsl_tf.evaluation.vectors import far_from_origin
 
 # Sharpness of the softmax over cosines that weights a vector in the rectified prototypes.
 _COSINE_SCALE = 10.0
@@ -97,19 +98,20 @@ def _neighbours(gram: tf.Tensor, count: tf.Tensor) -> tf.Tensor:
     # Largest where −|q − q'|² / 2 is; the row's own |q|² does not change its order.
     nearness = tf.linalg.set_diag(gram - squares[:, None, :] / 2, tf.fill(tf.shape(squares), lowest))
 
-    def take_nearest(
-        step: tf.Tensor, nearness: tf.Tensor, taken: tf.TensorArray
-    ) -> tuple[tf.Tensor, tf.Tensor, tf.TensorArray]:
-        nearest = tf.argmax(nearness, axis=2, output_type=tf.int32)
+    def take_next(
+        step: tf.Tensor, nearness: tf.Tensor, nearest: tf.Tensor, taken: tf.TensorArray
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.TensorArray]:
         left = nearness + tf.one_hot(nearest, queries, on_value=lowest, off_value=tf.zeros((), gram.dtype))
         left.set_shape(nearness.shape)
-        return step + 1, left, taken.write(step, nearest)
+        nearest = tf.argmax(left, axis=2, output_type=tf.int32)
+        return step + 1, left, nearest, taken.write(step, nearest)
 
-    # One maximum after the other: for the few neighbours of the method this is faster than a partial sort.
-    taken = tf.TensorArray(tf.int32, size=count + 1, element_shape=squares.shape)
-    # One more element, which is dropped: in a graph of unknown sizes no elements at all cannot be stacked.
-    taken = taken.write(count, tf.zeros_like(squares, tf.int32))
-    taken = tf.while_loop(lambda step, *_: step < count, take_nearest, (0, nearness, taken))[2].stack()[:count]
+    # One maximum after the other: for the few neighbours of the method this is faster than a partial sort. The first is
+    # taken even if none is asked for: in a graph of unknown sizes no elements at all cannot be stacked.
+    nearest = tf.argmax(nearness, axis=2, output_type=tf.int32)
+    taken = tf.TensorArray(tf.int32, size=tf.maximum(count, 1), element_shape=squares.shape).write(0, nearest)
+    state = (1, nearness, nearest, taken)
+    taken = tf.while_loop(lambda step, *_: step < count, take_next, state)[3].stack()[:count]
     return tf.reshape(taken + tf.range(episodes)[:, None] * queries, [count, episodes * queries])
 
 
@@ -210,19 +212,37 @@ def propagated_assignments(
     """
     if knn < 1:
         raise ValueError(f"`knn` counts the query itself and must be at least 1. Received: {knn}")
-    support, query, centre = _centred(support, query)
-    grams = [
-        tf.matmul(rows, columns, transpose_b=True)
-        for rows, columns in ((support, support), (query, support), (query, query))
-    ]
-    # The shift moves all queries alike and leaves their distances as they are.
-    neighbours = _neighbours(grams[2], tf.minimum(knn, tf.shape(query)[1]) - 1)
-    if rectify:
+
+    support_gram = tf.matmul(support, support, transpose_b=True)
+
+    def as_they_are() -> tuple[tf.Tensor, tf.Tensor]:
+        grams = [support_gram, *_grams_of_query(support, query)]
+        unary = _rectified(means, *grams) if rectify else _distances_to_means(means, *grams)
+        return tf.cast(unary, tf.float64), grams[2]
+
+    def from_a_centre() -> tuple[tf.Tensor, tf.Tensor]:
+        near_support, near_query, centre = _centred(support, query)
+        grams = [
+            tf.matmul(near_support, near_support, transpose_b=True),
+            *_grams_of_query(near_support, near_query),
+        ]
+        if not rectify:
+            return tf.cast(_distances_to_means(means, *grams), tf.float64), grams[2]
         # Cosines, and prototypes whose weights do not sum to 1, depend on where the origin is.
-        unary = _rectified(tf.cast(means, tf.float64), *_from_origin(support, query, centre, grams))
+        return _rectified(tf.cast(means, tf.float64), *_from_origin(near_support, near_query, centre, grams)), grams[2]
+
+    if support.dtype == tf.float64:
+        unary, query_gram = from_a_centre()
     else:
-        unary = _distances_to_means(means, *grams)
+        unary, query_gram = tf.cond(far_from_origin(support_gram), from_a_centre, as_they_are)
+    # The shift moves all queries alike and leaves their distances as they are.
+    neighbours = _neighbours(query_gram, tf.minimum(knn, tf.shape(query)[1]) - 1)
     return _propagated(tf.maximum(unary, 0), neighbours, lam, iterations)
+
+
+def _grams_of_query(support: tf.Tensor, query: tf.Tensor) -> list[tf.Tensor]:
+    """Returns inner products of query with support, and of query with query."""
+    return [tf.matmul(query, columns, transpose_b=True) for columns in (support, query)]
 
 
 def laplacian_shot_scores(

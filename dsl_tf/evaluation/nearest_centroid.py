@@ -4,7 +4,7 @@ import numpy as np
 import tensorflow as tf
 
 from dsl_tf.evaluation.classification import classify
-from dsl_tf.evaluation.vectors import class_means
+from dsl_tf.evaluation.vectors import class_means, far_from_origin
 
 
 def centroid_scores(centroids: tf.Tensor, query: tf.Tensor) -> tf.Tensor:
@@ -12,13 +12,21 @@ def centroid_scores(centroids: tf.Tensor, query: tf.Tensor) -> tf.Tensor:
 
     Each query has its own constant, the same for every way.
     """
-    # Measured from the first centroid, so that |c|² − 2qc does not cancel for features far from the origin. Their mean
-    # would do as well, but its rounding could tell equal distances apart.
-    centre = centroids[:, :1]
     if centroids.dtype == tf.float64:
         # Features of unusual size: if a few of them are, one of the others is the centre, the nearest to the mean.
         distances = tf.reduce_sum((centroids - tf.reduce_mean(centroids, axis=1, keepdims=True)) ** 2, axis=2)
-        centre = tf.gather(centroids, tf.argmin(distances, axis=1)[:, None], batch_dims=1)
+        return _scores_from(tf.gather(centroids, tf.argmin(distances, axis=1)[:, None], batch_dims=1), centroids, query)
+    gram = tf.matmul(centroids, centroids, transpose_b=True)
+    # Measured from the first centroid, |c|² − 2qc does not cancel for features far from the origin. Their mean would do
+    # as well, but its rounding could tell equal distances apart. Measuring all queries so takes as long as the rest.
+    return tf.cond(
+        far_from_origin(gram),
+        lambda: _scores_from(centroids[:, :1], centroids, query),
+        lambda: tf.linalg.diag_part(gram)[:, None, :] - 2 * tf.matmul(query, centroids, transpose_b=True),
+    )
+
+
+def _scores_from(centre: tf.Tensor, centroids: tf.Tensor, query: tf.Tensor) -> tf.Tensor:
     centroids, query = centroids - centre, query - centre
     return tf.reduce_sum(centroids**2, axis=2)[:, None, :] - 2 * tf.matmul(query, centroids, transpose_b=True)
 

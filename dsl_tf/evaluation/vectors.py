@@ -2,11 +2,15 @@
 
 import tensorflow as tf
 
+# How often the squared length of a mean may be the variance about it: 6 bits of float32's 24 are lost.
+_FAR = 64.0
+
 
 def class_means(support: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
     """Returns each way's mean `[E, N, d]`, from support `[E, S, d]` and one-hot labels `[S, N]`."""
     weights = tf.transpose(labels / tf.reduce_sum(labels, axis=0))
-    return tf.einsum("ns,esd->end", weights, support)
+    # tf.einsum would transpose the support.
+    return tf.matmul(weights[None], support)
 
 
 def cosines(x: tf.Tensor, prototypes: tf.Tensor) -> tf.Tensor:
@@ -18,3 +22,19 @@ def cosines(x: tf.Tensor, prototypes: tf.Tensor) -> tf.Tensor:
 def unit_length(x: tf.Tensor) -> tf.Tensor:
     """Divides vectors `[..., d]` by their Euclidean norms; a zero vector stays zero."""
     return tf.math.divide_no_nan(x, tf.norm(x, axis=-1, keepdims=True))
+
+
+def far_from_origin(gram: tf.Tensor) -> tf.Tensor:
+    """Returns whether in some episode the mean of vectors is far longer than their distances from it.
+
+    Float32 would then lose digits in differences of inner products, which must be measured from a nearer point.
+
+    Args:
+        gram: the inner products of the vectors `[E, S, S]`.
+
+    Returns:
+        A boolean; true if there is NaN too.
+    """
+    square_of_mean = tf.reduce_mean(gram, axis=[1, 2])
+    variance = tf.reduce_mean(tf.linalg.diag_part(gram), axis=1) - square_of_mean
+    return tf.logical_not(tf.reduce_all(square_of_mean <= _FAR * variance))
