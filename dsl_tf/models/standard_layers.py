@@ -45,10 +45,13 @@ def in_float32(model: keras.Model) -> keras.Model:
     if all(layer.compute_dtype == "float32" for layer in model._flatten_layers()):
         return model
 
-    def exact(layer: keras.layers.Layer) -> keras.layers.Layer:
+    def exact(layer: keras.Operation) -> keras.Operation:
         # Networks of other packages build their layers themselves.
         if isinstance(layer, keras.Model) and type(layer).__module__.startswith("keras."):
             return in_float32(layer)
+        # Operations between layers, such as those of a preprocessing, compute in the dtype of their inputs.
+        if not isinstance(layer, keras.layers.Layer):
+            return type(layer).from_config(layer.get_config())
         return type(layer).from_config({**layer.get_config(), "dtype": "float32"})
 
     copy = keras.models.clone_model(model, clone_function=exact)

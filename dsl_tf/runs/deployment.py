@@ -28,10 +28,11 @@ from dsl_tf.runs.export import ExportedModel, load_backbone, load_exported_model
 
 FILES = {"litert": "features.tflite", "litert_int8": "features_int8.tflite", "onnx": "features.onnx"}
 _MOST_IMAGES = 100
-# Relative to the largest feature. A network in half precision is converted to float32, which rounds otherwise.
-_TOLERANCE = 0.05
-# Below this similarity of its features, an int8 network may classify worse.
-_SIMILAR = 0.95
+# Relative to the largest feature: the difference is wrong, or deserves a warning. Rounding alone reaches the second in
+# a network that amplifies it, such as one after a few steps of training.
+_WRONG, _NOTABLE = 0.5, 0.05
+# Cosine similarities: a conversion below the first is wrong, an int8 one below the second may classify worse.
+_UNLIKE, _SIMILAR = 0.9, 0.95
 _ONNX_OPSET = 17
 Extract = Callable[[np.ndarray], np.ndarray]
 
@@ -77,7 +78,7 @@ def convert(configuration: ExportConfiguration) -> Iterator[Conversion]:
     backbone, exported = _load(directory)
     images = _images(configuration.images_dir, backbone, exported)
     expected = exported.signature(images=tf.constant(images))["features"].numpy()
-    served = _serving(in_float32(backbone))
+    served = _serving(_exact(backbone))
     written, failures = [], []
     for name in configuration.formats:
         path = pathlib.Path(configuration.output_dir) / FILES[name]
@@ -126,6 +127,17 @@ def _load(directory: pathlib.Path) -> tuple[keras.Model, ExportedModel]:
         raise
     except ValueError as error:
         raise UserError(f"{str(path)!r} must be a Keras model file. It cannot be loaded: {error}") from None
+
+
+def _exact(backbone: keras.Model) -> keras.Model:
+    try:
+        return in_float32(backbone)
+    # A layer of the user's own may raise any kind of error.
+    except Exception as error:
+        raise UserError(
+            f"The network {backbone.name} must be one that Keras can copy, so that it computes in float32. Received: "
+            f"one that fails: {reason_of(error)}. Train with --precision=float32."
+        ) from None
 
 
 def _images(images_dir: str | None, backbone: keras.Model, exported: ExportedModel) -> np.ndarray:
@@ -231,16 +243,19 @@ def _checked(name: str, path: pathlib.Path, found: np.ndarray, expected: np.ndar
     found, expected = found.astype(np.float64), expected.astype(np.float64)
     difference, scale = float(np.abs(found - expected).max()), float(np.abs(expected).max())
     lengths = np.linalg.norm(found, axis=1) * np.linalg.norm(expected, axis=1)
-    # Features of 0 are similar to nothing.
-    similarity = float(((found * expected).sum(axis=1) / np.where(lengths > 0, lengths, 1)).min())
-    if not np.isfinite(difference) or (name != "litert_int8" and not difference <= _TOLERANCE * scale):
-        raise ValueError(f"its features differ by {difference:.2g} from the SavedModel's, which are up to {scale:.2g}")
-    if similarity < _SIMILAR:
+    # Features of 0 are similar to features of 0 alone.
+    alike = np.where(lengths > 0, (found * expected).sum(axis=1) / np.where(lengths > 0, lengths, 1), 0)
+    similarity = float(np.where((found == expected).all(axis=1), 1, alike).min())
+    told = (
+        f"its features differ by up to {difference:.2g} from the SavedModel's, which are up to {scale:.2g}, and their "
+        f"smallest cosine similarity is {similarity:.2f}"
+    )
+    exact = name != "litert_int8"
+    if not np.isfinite(difference) or (exact and (difference > _WRONG * scale or similarity < _UNLIKE)):
+        raise ValueError(told)
+    if similarity < _SIMILAR or (exact and difference > _NOTABLE * scale):
         logging.warning(
-            "The features of %s have a cosine similarity of only %.2f with the SavedModel's in the worst image. Use "
-            "litert, or more images like those in use in --images_dir.",
-            name,
-            similarity,
+            "%s: %s. The network amplifies rounding, or --images_dir has too few images like those in use.", name, told
         )
     return Conversion(path, len(found), difference, scale, similarity)
 

@@ -4,6 +4,7 @@ import http.server
 import json
 import pathlib
 import re
+import shutil
 import sys
 import threading
 
@@ -22,9 +23,9 @@ from tests.images import SIZE, striped_split
 IMAGES = striped_split(5, 4, seed=1).images
 
 
-def network():
+def network(seed=0):
     """Layers that converters treat differently: a convolution with batch norm to fold, depthwise, GELU, a dense one."""
-    keras.utils.set_random_seed(0)
+    keras.utils.set_random_seed(seed)
     return keras.Sequential(
         [
             keras.Input((SIZE, SIZE, 3)),
@@ -55,7 +56,9 @@ def runs(tmp_path_factory):
     models = {"run": network()}
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy("mixed_bfloat16")
-    models["half"] = network()
+    inputs = keras.Input((SIZE, SIZE, 3))
+    # With an operation that is no layer, as the preprocessing of keras.applications has.
+    models["half"] = keras.Model(inputs, network()(inputs / 2.0), name="half")
     keras.config.set_dtype_policy(before)
     models["eigen"] = keras.Sequential([*network().layers, Eigenvalues(dtype="float32")], name="eigen")
     for name, model in models.items():
@@ -126,6 +129,14 @@ def test_what_a_format_cannot_hold_is_told_with_what_can(runs, tmp_path):
     words = ["The network eigen cannot be converted to litert", "SelfAdjointEigV2", "Written: nothing", "saved_model"]
     assert all(word in str(error.value) for word in words), error.value
     assert "\n" not in str(error.value) and not list(tmp_path.iterdir())
+
+
+def test_features_that_are_not_the_saved_model_s_are_not_written(runs, tmp_path):
+    shutil.copytree(runs / "run", runs / "other", dirs_exist_ok=True)
+    network(seed=1).save(runs / "other" / "backbone.keras")
+    with pytest.raises(UserError, match="litert .its features differ by up to .* similarity is .* Written: nothing"):
+        converted(runs, tmp_path, "other", "litert")
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(
