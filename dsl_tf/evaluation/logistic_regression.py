@@ -15,12 +15,14 @@ DEFAULT_PENALTY = 1.0
 _MOST_STEPS = 50
 # Logits that move by less have settled: Newton's next step would be about the square of it.
 _SETTLED = 1e-3
+# What is lost of Ψ by rounding at most, near the maximum.
+_ROUNDING = 1e-9
 # The bias is penalised by so much less than the weights that float64 hardly sees it.
 _BIAS = 1e4
 # The most that the support's squared lengths count beside the penalty: with more, equal vectors cannot be told from
 # dependent ones.
 _MOST = 1e5
-# Shares of Newton's step, of which the best is taken.
+# Shares of Newton's step, of which the best is taken if all of it would lead down.
 _SHARES = (1.0, 0.5, 0.25, 0.0625)
 
 
@@ -72,18 +74,27 @@ def _coefficients(K: tf.Tensor, Y: tf.Tensor) -> tf.Tensor:
         number: tf.Tensor, a: tf.Tensor, f: tf.Tensor, moved: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
         towards = _newton_target(K, Y, f)
-        change = tf.stack([towards - a, tf.matmul(K, towards) - f])
-        shares = tf.constant(_SHARES, K.dtype)[:, None, None, None]
-        best = tf.argmax(objective(a + shares * change[0], f + shares * change[1]), axis=0)
-        change *= tf.gather(tf.constant(_SHARES, K.dtype), best)[:, None, None]
-        return number + 1, a + change[0], f + change[1], tf.reduce_max(tf.abs(change[1]))
+        far = tf.matmul(K, towards)
 
-    zeros = tf.zeros_like(tf.matmul(K, tf.broadcast_to(Y, tf.concat([tf.shape(K)[:1], tf.shape(Y)], 0))))
+        def shortened() -> tuple[tf.Tensor, tf.Tensor]:
+            shares = tf.constant(_SHARES, K.dtype)[:, None, None, None]
+            best = tf.argmax(objective(a + shares * (towards - a), f + shares * (far - f)), axis=0)
+            share = tf.gather(tf.constant(_SHARES, K.dtype), best)[:, None, None]
+            return a + share * (towards - a), f + share * (far - f)
+
+        rises = tf.reduce_all(objective(towards, far) >= objective(a, f) - _ROUNDING)
+        a_next, f_next = tf.cond(rises, lambda: (towards, far), shortened)
+        return number + 1, a_next, f_next, tf.reduce_max(tf.abs(f_next - f))
+
+    # Newton's step from a = 0, where all ways are equally probable: (I + K/N)·a = Y − 1/N.
+    ways = tf.cast(tf.shape(Y)[1], K.dtype)
+    root = tf.linalg.cholesky(tf.linalg.set_diag(K / ways, 1 + tf.linalg.diag_part(K) / ways))
+    start = tf.linalg.cholesky_solve(root, tf.tile((Y - 1 / ways)[None], [tf.shape(K)[0], 1, 1]))
     # Episodes that have settled continue with the rest: they hardly move.
     return tf.while_loop(
         lambda number, a, f, moved: (number < _MOST_STEPS) & (moved > _SETTLED),
         step,
-        (0, zeros, zeros, tf.constant(np.inf, K.dtype)),
+        (1, start, tf.matmul(K, start), tf.constant(np.inf, K.dtype)),
     )[1]
 
 

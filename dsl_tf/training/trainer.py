@@ -15,6 +15,7 @@ from dsl_tf.data.balanced import drop_small_classes, steps_per_epoch
 from dsl_tf.data.skipped import SKIPPED_FILE, write_skipped
 from dsl_tf.data.split import Split
 from dsl_tf.errors import UserError
+from dsl_tf.evaluation.classifiers import classifier_of
 from dsl_tf.runs import directory as run_directory
 from dsl_tf.runs.configuration import TrainingConfiguration
 from dsl_tf.runs.own_backbone import checked_backbone
@@ -82,6 +83,9 @@ def train(
     """
     given = Given(backbone, loss, optimizer, callbacks)
     configuration = with_spectral_interval(configuration)
+    for name in configuration.test_classifiers:
+        # A classifier of the user's own should be missed now, not after the last epoch.
+        classifier_of(name)
     strategy = distribution.open_strategy(configuration.distribution, configuration.virtual_devices)
     given.check(configuration, strategy.num_replicas_in_sync)
     if configuration.jit_compile and strategy.num_replicas_in_sync > 1:

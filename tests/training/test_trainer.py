@@ -488,6 +488,23 @@ def test_laplacian_shot_is_tested_with_the_lam_chosen_on_val(tmp_path, caplog):
     assert "no val classes" in caplog.text
 
 
+def test_a_classifier_of_the_users_own_is_tested(tmp_path, monkeypatch):
+    lines = ["import tensorflow as tf", "def first(support, query): return tf.zeros(tf.shape(query)[:2], tf.int32)"]
+    (tmp_path / "classifiers_of_a_training.py").write_text("\n".join(lines))
+    monkeypatch.syspath_prepend(tmp_path)
+    changes = {"test_classifiers": ("classifiers_of_a_training:first",), "epochs": 1}
+    results = train(tiny_configuration(tmp_path / "run", **changes), striped_splits(), tiny_backbone())
+    for entry in results["accuracies"]:
+        assert entry["classifier"] == "classifiers_of_a_training:first"
+        assert entry["accuracy"] == pytest.approx(1 / entry["ways"])
+    changes["test_classifiers"] = ("no_such_module:first",)
+    with pytest.raises(UserError, match="needs the module 'no_such_module'"):
+        train(tiny_configuration(tmp_path / "other", **changes), striped_splits(), tiny_backbone())
+    assert not (tmp_path / "other").exists()
+    with pytest.raises(UserError, match="--test_classifiers must be among .* or module:function. Received: 'svm'"):
+        tiny_configuration(tmp_path / "other", test_classifiers=("svm",))
+
+
 def test_the_scores_of_the_validation_classes_are_logged(tmp_path):
     train(tiny_configuration(tmp_path / "sum"), striped_splits(), tiny_backbone())
     for line in metrics(tmp_path / "sum"):

@@ -3,10 +3,11 @@
 import dataclasses
 
 from dsl_tf.errors import UserError
-from dsl_tf.evaluation.classifiers import CLASSIFIERS, is_own
+from dsl_tf.evaluation.classifiers import CLASSIFIERS
 from dsl_tf.evaluation.transforms import FEATURE_TRANSFORMS
 from dsl_tf.runs.configuration.options import (
     Checked,
+    check_classifiers,
     check_devices,
     distribution_option,
     option,
@@ -136,11 +137,7 @@ class EvaluationConfiguration(Checked):
                 "--run_dir must name the run directory of a finished training; or give --saved_model or --features. "
                 "Received none."
             )
-        for name in self.classifiers:
-            if name not in CLASSIFIERS and not is_own(name):
-                raise UserError(
-                    f"--classifiers must be among {', '.join(CLASSIFIERS)}, or module:function. Received: {name!r}."
-                )
+        check_classifiers("classifiers", self.classifiers)
         self._check_episodes()
         check_devices(self.distribution, self.virtual_devices)
         if self.output_dir is None:

@@ -4,10 +4,11 @@ import dataclasses
 import functools
 import math
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from dsl_tf.errors import UserError
+from dsl_tf.evaluation.classifiers import CLASSIFIERS, is_own
 
 DISTRIBUTIONS = ("auto", "none", "mirrored", "multi_worker")
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
@@ -100,6 +101,17 @@ class Checked:
                 _check_list(field, value)
             for item in value if field.metadata["items"] else [value]:
                 _check_value(field.name, item, field.metadata)
+
+
+def check_classifiers(flag: str, names: Sequence[str]) -> None:
+    """Checks that names are few-shot classifiers, or may be functions of the user's own.
+
+    Raises:
+        UserError: if one is neither.
+    """
+    for name in names:
+        if name not in CLASSIFIERS and not is_own(name):
+            raise UserError(f"--{flag} must be among {', '.join(CLASSIFIERS)}, or module:function. Received: {name!r}.")
 
 
 def check_devices(distribution: str, virtual_devices: int | None) -> None:

@@ -6,6 +6,7 @@ from dsl_tf.evaluation.classifiers import CLASSIFIERS
 from dsl_tf.runs.configuration.optimisation import OptimisationConfiguration
 from dsl_tf.runs.configuration.options import (
     PRECISIONS,
+    check_classifiers,
     check_devices,
     distribution_option,
     option,
@@ -42,10 +43,9 @@ class TrainingConfiguration(OptimisationConfiguration):
     )
     test_classifiers: tuple = option(
         ("nearest_centroid",),
-        f"Few-shot classifiers of the final test, a list of {', '.join(CLASSIFIERS)}. Their hyperparameters are chosen "
-        "on val.",
+        f"Few-shot classifiers of the final test, a list of {', '.join(CLASSIFIERS)}, or module:function for a "
+        "function of your own. Their hyperparameters are chosen on val.",
         "evaluation",
-        choices=tuple(CLASSIFIERS),
         mathematical=False,
         items=str,
     )
@@ -117,6 +117,7 @@ class TrainingConfiguration(OptimisationConfiguration):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        check_classifiers("test_classifiers", self.test_classifiers)
         check_devices(self.distribution, self.virtual_devices)
         if self.output_dir is None:
             dataset = self.dataset.replace(":", "_").replace("/", "_")
