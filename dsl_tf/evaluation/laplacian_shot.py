@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from dsl_tf.evaluation.classification import classify
 from dsl_tf.evaluation.numbers import check_visible
-from dsl_tf.evaluation.vectors import far_from_origin
+from dsl_tf.evaluation.vectors import from_centre_if_far
 
 # Sharpness of the softmax over cosines that weights a vector in the rectified prototypes.
 _COSINE_SCALE = 10.0
@@ -220,7 +220,7 @@ def propagated_assignments(
         unary = _rectified(means, *grams) if rectify else _distances_to_means(means, *grams)
         return tf.cast(unary, tf.float64), grams[2]
 
-    def from_a_centre() -> tuple[tf.Tensor, tf.Tensor]:
+    def from_centre() -> tuple[tf.Tensor, tf.Tensor]:
         near_support, near_query, centre = _centred(support, query)
         grams = [
             tf.matmul(near_support, near_support, transpose_b=True),
@@ -231,10 +231,7 @@ def propagated_assignments(
         # Cosines, and prototypes whose weights do not sum to 1, depend on where the origin is.
         return _rectified(tf.cast(means, tf.float64), *_from_origin(near_support, near_query, centre, grams)), grams[2]
 
-    if support.dtype == tf.float64:
-        unary, query_gram = from_a_centre()
-    else:
-        unary, query_gram = tf.cond(far_from_origin(support_gram), from_a_centre, as_they_are)
+    unary, query_gram = from_centre_if_far(support_gram, as_they_are, from_centre)
     # The shift moves all queries alike and leaves their distances as they are.
     neighbours = _neighbours(query_gram, tf.minimum(knn, tf.shape(query)[1]) - 1)
     return _propagated(tf.maximum(unary, 0), neighbours, lam, iterations)

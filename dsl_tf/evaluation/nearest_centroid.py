@@ -4,7 +4,7 @@ import numpy as np
 import tensorflow as tf
 
 from dsl_tf.evaluation.classification import classify
-from dsl_tf.evaluation.vectors import class_means, far_from_origin
+from dsl_tf.evaluation.vectors import class_means, from_centre_if_far
 
 
 def centroid_scores(centroids: tf.Tensor, query: tf.Tensor) -> tf.Tensor:
@@ -19,10 +19,10 @@ def centroid_scores(centroids: tf.Tensor, query: tf.Tensor) -> tf.Tensor:
     gram = tf.matmul(centroids, centroids, transpose_b=True)
     # Measured from the first centroid, |c|² − 2qc does not cancel for features far from the origin. Their mean would do
     # as well, but its rounding could tell equal distances apart. Measuring all queries so takes as long as the rest.
-    return tf.cond(
-        far_from_origin(gram),
-        lambda: _scores_from(centroids[:, :1], centroids, query),
+    return from_centre_if_far(
+        gram,
         lambda: tf.linalg.diag_part(gram)[:, None, :] - 2 * tf.matmul(query, centroids, transpose_b=True),
+        lambda: _scores_from(centroids[:, :1], centroids, query),
     )
 
 

@@ -1,6 +1,13 @@
 """Means, lengths and angles of the vectors of episodes."""
 
+from collections.abc import Callable
+from typing import TypeVar
+
 import tensorflow as tf
+
+from dsl_tf import gpu
+
+_Result = TypeVar("_Result")
 
 # How often the squared length of a mean may be the variance about it: 6 bits of float32's 24 are lost.
 _FAR = 64.0
@@ -38,3 +45,20 @@ def far_from_origin(gram: tf.Tensor) -> tf.Tensor:
     square_of_mean = tf.reduce_mean(gram, axis=[1, 2])
     variance = tf.reduce_mean(tf.linalg.diag_part(gram), axis=1) - square_of_mean
     return tf.logical_not(tf.reduce_all(square_of_mean <= _FAR * variance))
+
+
+def from_centre_if_far(
+    gram: tf.Tensor, as_they_are: Callable[[], _Result], from_centre: Callable[[], _Result]
+) -> _Result:
+    """Returns `from_centre()` if vectors are far from the origin or of float64, otherwise `as_they_are()`.
+
+    On a GPU it is always `from_centre()`: the host would wait for the condition, which costs more than centring does.
+
+    Args:
+        gram: as in `far_from_origin`.
+        as_they_are: a function of the vectors.
+        from_centre: the same of the vectors' differences from a point near them.
+    """
+    if gram.dtype == tf.float64 or gpu.present():
+        return from_centre()
+    return tf.cond(far_from_origin(gram), from_centre, as_they_are)
