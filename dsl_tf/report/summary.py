@@ -61,7 +61,12 @@ def _sce_alone(run: Run, results: dict[str, Any]) -> Run | None:
     if own is None or not data or _is_sce_alone(own):
         return None
     found = []
-    for directory in sorted(pathlib.Path(os.path.abspath(run.directory)).parent.iterdir())[:_MOST_RUNS]:
+    try:
+        beside = sorted(pathlib.Path(os.path.abspath(run.directory)).parent.iterdir())[:_MOST_RUNS]
+    # A folder that may be entered but not listed.
+    except OSError:
+        return None
+    for directory in beside:
         if not (directory / run_directory.RESULTS).is_file():
             continue
         # As the user would write it.

@@ -149,7 +149,7 @@ class DataConfiguration(Checked):
 
         if self.val_fraction + (self.test_fraction or 0) >= 1:
             raise UserError(
-                "--val_fraction and --test_fraction must leave classes to train on. Received: "
+                "--val_fraction and --test_fraction must leave something to train on. Received: "
                 f"{self.val_fraction} and {self.test_fraction}. Lower one of them."
             )
         if self.stored_size is not None and self.stored_size < (self.image_size or 0):
