@@ -163,7 +163,7 @@ REFUSED = {
     "maps": (lambda: keras.Sequential([keras.Input(SHAPE), layers.Conv2D(4, 3)]), r"features \[n, d\]"),
     "too small": (lambda: keras.Sequential([layers.Conv2D(4, 99), layers.Flatten()]), "take images of shape"),
     "integers": (lambda: sequential(layers.Lambda(lambda x: tf.cast(x, tf.int32))), "floating-point.*int32"),
-    "a model without get_config": (lambda: Subclassed(5), "load again.*get_config"),
+    "a model without get_config": (lambda: Subclassed(5), "Keras can save.*get_config"),
     "no get_config": (lambda: sequential(Unsaved(tf.nn.relu)), "Keras can save.*get_config"),
     "a constructor's argument is forgotten": (lambda: sequential(Forgetful(3.0)), "same features.*backbone.keras"),
     "not in a graph": (lambda: keras.Sequential([keras.Input(SHAPE), OnHost()]), "SavedModel|take images"),
