@@ -14,6 +14,7 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 from keras.export import ExportArchive
+from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 from dsl_tf.data.image_files import read_images
 from dsl_tf.data.listing import walk
@@ -207,9 +208,12 @@ def _onnx(served: _Served, _: np.ndarray) -> tuple[bytes, Extract]:
     import tf2onnx
 
     with _quiet():
-        model, _ = tf2onnx.convert.from_function(
-            served.serve,
-            input_signature=served.signature,
+        frozen = _frozen(served.serve)
+        model, _ = tf2onnx.convert.from_graph_def(
+            frozen.graph.as_graph_def(),
+            input_names=[frozen.inputs[0].name],
+            output_names=[frozen.outputs[0].name],
+            tensors_to_rename={frozen.inputs[0].name: "images", frozen.outputs[0].name: "features"},
             opset=_ONNX_OPSET,
             custom_op_handlers={"Erfc": (_erfc, [])},
         )
@@ -220,6 +224,18 @@ def _onnx(served: _Served, _: np.ndarray) -> tuple[bytes, Extract]:
         return np.concatenate([session.run(["features"], {"images": image[None]})[0] for image in images])
 
     return content, extract
+
+
+def _frozen(serve: Any) -> Any:
+    """Traces a function into one graph with its weights as constants, which tf2onnx itself does incompletely."""
+    eagerly = tf.config.functions_run_eagerly()
+    # Without functions within the function: Keras has those that only XLA may compile, for grouped convolutions.
+    tf.config.run_functions_eagerly(True)
+    try:
+        concrete = serve.get_concrete_function()
+    finally:
+        tf.config.run_functions_eagerly(eagerly)
+    return convert_variables_to_constants_v2(concrete, lower_control_flow=False)
 
 
 def _erfc(graph: Any, node: Any, *_: Any) -> None:
