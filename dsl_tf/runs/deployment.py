@@ -1,30 +1,24 @@
 """Conversion of a run's network to LiteRT and ONNX, each checked against the run's SavedModel."""
 
-import contextlib
 import dataclasses
 import os
 import pathlib
-import tempfile
-import warnings
-from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from collections.abc import Iterator
 
 import keras
 import numpy as np
 import tensorflow as tf
 from absl import logging
-from keras.export import ExportArchive
-from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 from dsl_tf.data.image_files import read_images
 from dsl_tf.data.listing import walk
-from dsl_tf.data.preprocessing import normalize
 from dsl_tf.data.skipped import Skipped, examples
 from dsl_tf.errors import UserError, reason_of
 from dsl_tf.files import replacing
 from dsl_tf.models.standard_layers import in_float32
 from dsl_tf.runs import directory as run_directory
 from dsl_tf.runs.configuration.export import ExportConfiguration
+from dsl_tf.runs.converters import CONVERTERS, serving
 from dsl_tf.runs.export import ExportedModel, load_backbone, load_exported_model
 
 FILES = {"litert": "features.tflite", "litert_int8": "features_int8.tflite", "onnx": "features.onnx"}
@@ -34,8 +28,6 @@ _MOST_IMAGES = 100
 _WRONG, _NOTABLE = 0.5, 0.05
 # Cosine similarities: a conversion below the first is wrong, an int8 one below the second may classify worse.
 _UNLIKE, _SIMILAR = 0.9, 0.95
-_ONNX_OPSET = 17
-Extract = Callable[[np.ndarray], np.ndarray]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,12 +71,12 @@ def convert(configuration: ExportConfiguration) -> Iterator[Conversion]:
     backbone, exported = _load(directory)
     images = _images(configuration.images_dir, backbone, exported)
     expected = exported.signature(images=tf.constant(images))["features"].numpy()
-    served = _serving(_exact(backbone))
+    served = serving(_exact(backbone))
     written, failures = [], []
     for name in configuration.formats:
         path = pathlib.Path(configuration.output_dir) / FILES[name]
         try:
-            content, extract = _CONVERTERS[name](served, images)
+            content, extract = CONVERTERS[name](served, images)
             conversion = _checked(name, path, extract(images), expected)
         # A converter may raise almost any exception for an operation that it does not know.
         except Exception as error:
@@ -163,97 +155,6 @@ def _images(images_dir: str | None, backbone: keras.Model, exported: ExportedMod
     return images
 
 
-class _Served(NamedTuple):
-    """The function of uint8 images that is converted, its signature, and the model that it calls."""
-
-    backbone: keras.Model
-    serve: Any
-    signature: list[tf.TensorSpec]
-
-
-def _serving(backbone: keras.Model) -> _Served:
-    signature = [tf.TensorSpec([None, *backbone.input_shape[1:]], tf.uint8, name="images")]
-
-    @tf.function(input_signature=signature, autograph=False)
-    def serve(images: tf.Tensor) -> dict[str, tf.Tensor]:
-        return {"features": tf.cast(backbone(normalize(images), training=False), tf.float32)}
-
-    return _Served(backbone, serve, signature)
-
-
-def _litert(served: _Served, images: np.ndarray | None) -> tuple[bytes, Extract]:
-    """Converts to LiteRT; to 8-bit integers inside if there are images, whose activations set the ranges."""
-    with tempfile.TemporaryDirectory() as folder, _quiet():
-        archive = ExportArchive()
-        archive.track(served.backbone)
-        archive.add_endpoint("serving_default", served.serve, input_signature=served.signature)
-        archive.write_out(folder, verbose=False)
-        converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=["serving_default"])
-        if images is not None:
-            converter.optimizations = [tf.lite.Optimize.DEFAULT]
-            converter.representative_dataset = lambda: ({"images": image[None]} for image in images)
-        content = converter.convert()
-
-    def extract(images: np.ndarray) -> np.ndarray:
-        with _quiet():
-            interpreter = tf.lite.Interpreter(model_content=content)
-            run = interpreter.get_signature_runner("serving_default")
-            return np.concatenate([run(images=image[None])["features"] for image in images])
-
-    return content, extract
-
-
-def _onnx(served: _Served, _: np.ndarray) -> tuple[bytes, Extract]:
-    import onnxruntime
-    import tf2onnx
-
-    with _quiet():
-        frozen = _frozen(served.serve)
-        model, _ = tf2onnx.convert.from_graph_def(
-            frozen.graph.as_graph_def(),
-            input_names=[frozen.inputs[0].name],
-            output_names=[frozen.outputs[0].name],
-            tensors_to_rename={frozen.inputs[0].name: "images", frozen.outputs[0].name: "features"},
-            opset=_ONNX_OPSET,
-            custom_op_handlers={"Erfc": (_erfc, [])},
-        )
-    content = model.SerializeToString()
-
-    def extract(images: np.ndarray) -> np.ndarray:
-        session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
-        return np.concatenate([session.run(["features"], {"images": image[None]})[0] for image in images])
-
-    return content, extract
-
-
-def _frozen(serve: Any) -> Any:
-    """Traces a function into one graph with its weights as constants, which tf2onnx itself does incompletely."""
-    eagerly = tf.config.functions_run_eagerly()
-    # Without functions within the function: Keras has those that only XLA may compile, for grouped convolutions.
-    tf.config.run_functions_eagerly(True)
-    try:
-        concrete = serve.get_concrete_function()
-    finally:
-        tf.config.run_functions_eagerly(eagerly)
-    return convert_variables_to_constants_v2(concrete, lower_control_flow=False)
-
-
-def _erfc(graph: Any, node: Any, *_: Any) -> None:
-    """Replaces erfc, of which TensorFlow makes the activation GELU, by 1 − erf for tf2onnx, which does not know it."""
-    dtype = graph.get_dtype(node.output[0])
-    graph.remove_node(node.name)
-    one = graph.make_const(f"{node.name}_one", np.float32(1))
-    erf = graph.make_node("Erf", node.input, dtypes=[dtype])
-    graph.make_node("Sub", [one.output[0], erf.output[0]], outputs=node.output, dtypes=[dtype])
-
-
-_CONVERTERS: dict[str, Callable[[_Served, np.ndarray], tuple[bytes, Extract]]] = {
-    "litert": lambda served, _: _litert(served, None),
-    "litert_int8": _litert,
-    "onnx": _onnx,
-}
-
-
 def _checked(name: str, path: pathlib.Path, found: np.ndarray, expected: np.ndarray) -> Conversion:
     """Compares features with the SavedModel's."""
     found, expected = found.astype(np.float64), expected.astype(np.float64)
@@ -274,17 +175,3 @@ def _checked(name: str, path: pathlib.Path, found: np.ndarray, expected: np.ndar
             "%s: %s. The network amplifies rounding, or --images_dir has too few images like those in use.", name, told
         )
     return Conversion(path, len(found), difference, scale, similarity)
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Hides what the converters write to standard error, also from C++, and their warnings of deprecation."""
-    before = os.dup(2)
-    with open(os.devnull, "w") as nowhere, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        os.dup2(nowhere.fileno(), 2)
-        try:
-            yield
-        finally:
-            os.dup2(before, 2)
-            os.close(before)
