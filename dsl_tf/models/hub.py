@@ -21,6 +21,7 @@ def check_hub_preset(preset: str) -> None:
         ValueError: if not.
     """
     hub = _keras_hub(preset)
+    preset = os.path.expanduser(preset)
     if "://" in preset:
         return
     if "/" in preset or os.path.isdir(preset):
@@ -58,6 +59,7 @@ def hub_backbone(preset: str, input_shape: tuple[int, int, int], name: str | Non
             or return features of them.
     """
     check_hub_preset(preset)
+    preset = os.path.expanduser(preset)
     network = _network(preset, input_shape)
     scale, offset = _preprocessing(preset)
     inputs = keras.Input(input_shape, name="images")
