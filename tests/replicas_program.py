@@ -245,7 +245,7 @@ def evaluated(strategy):
         options = {"ways": 3, "shots": 1, "queries": 2, "episodes": 7, "seed": 0}
         support, query = evaluation.sample_episodes(split.labels, **options)
         answers = [
-            evaluation.accuracy.episode_predictions(whole, support, query, classifier)
+            evaluation.episode_predictions(whole, support, query, classifier)
             for classifier in (evaluation.nearest_centroid, evaluation.laplacian_shot)
         ]
     return [found, whole, *answers]
@@ -258,7 +258,7 @@ def fitted(strategy):
         model = keras.Sequential([keras.Input((FEATURES,)), keras.layers.Dense(3, kernel_initializer="identity")])
         model.compile(keras.optimizers.SGD(0.1), losses.NCALoss())
     # Keras itself fails where the replicas' shares differ.
-    x, y = features()[:9], LABELS[:9]
+    x, y = features()[:8], LABELS[:8]
     history = model.fit(x, y, batch_size=len(x), epochs=3, shuffle=False, verbose=0)
     return [np.array(history.history["loss"], np.float32), *model.get_weights()]
 
