@@ -5,7 +5,7 @@ processor's seconds: those of all cores together, so that a program which uses t
 run on one core, which is fastest for arrays as small as an episode's. Peers are optional:
 pip install scikit-learn==1.5.2 torch==2.13.0 && pip install --no-deps easyfsl==1.5.0
 
-Run: python benchmarks/evaluation.py [CLASSIFIER ...]
+Run: python benchmarks/evaluation.py [CLASSIFIER ...] [growth]
 """
 
 import os
@@ -28,7 +28,8 @@ from dsl_tf.evaluation import CLASSIFIERS, episode_predictions, sample_episodes
 D, CLASSES, IMAGES, WAYS, SHOTS, QUERIES, EPISODES = 640, 20, 600, 5, 5, 15, 10_000
 KNN, LAM, ITERATIONS = 3, 0.7, 20
 # Episodes that are measured where 10,000 would take minutes, and by the slow implementations.
-FEWER = {"tim": 50, "alpha_tim": 50}
+FEWER = {"pt_map": 1_000, "tim": 50, "alpha_tim": 50}
+GROWTH_EPISODES = 200
 LOOP_EPISODES, PEER_EPISODES, TIM_EPISODES = 1_000, 200, 2
 
 Classify = Callable[[np.ndarray, np.ndarray], np.ndarray]
@@ -222,33 +223,43 @@ def compare(name: str, features: np.ndarray, support: np.ndarray, query: np.ndar
 
 
 def growth(names: tuple[str, ...]) -> None:
-    """Prints how the seconds for 1,000 episodes grow with ways, shots and dimensions."""
-    print(f"\n{'seconds for 1,000 episodes':40}" + "".join(f"{name:>22}" for name in names))
-    for ways, shots, d in ((5, 1, D), (5, 5, D), (5, 20, D), (10, 5, D), (20, 5, D), (5, 5, 64), (5, 5, 2048)):
+    """Prints how time grows with ways, shots, dimensions and episodes."""
+    print(f"\n{'processor s per 1,000 episodes':36}" + "".join(f"{name:>22}" for name in names))
+    base = (5, 5, D, GROWTH_EPISODES)
+    shapes = [(5, 1, *base[2:]), base, (5, 20, *base[2:]), (10, *base[1:]), (20, *base[1:])]
+    shapes += [(5, 5, 64, base[3]), (5, 5, 2048, base[3]), (5, 5, D, 2_000), (5, 5, D, EPISODES)]
+    for ways, shots, d, episodes in shapes:
         features, labels = features_and_labels(d)
-        support, query = sample_episodes(labels, ways, shots, QUERIES, 1_000, seed=0)
-        arguments = features, support, query
+        support, query = sample_episodes(labels, ways, shots, QUERIES, episodes, seed=0)
         functions = {
-            name: ((lambda n=name: episode_predictions(*arguments, CLASSIFIERS[n].function)), EPISODES)  # noqa: B023
+            name: (
+                lambda n=name: episode_predictions(features, support, query, CLASSIFIERS[n].function),  # noqa: B023
+                episodes,
+            )
             for name in names
         }
-        seconds = [f"{seconds:22.3f}" for _, seconds, _ in timed_in_turn(functions).values()]
-        print(f"{f'{ways} ways, {shots} shots, d = {d}':40}" + "".join(seconds), flush=True)
+        found = timed_in_turn(functions)
+        seconds = "".join(f"{1_000 / EPISODES * processor:22.3f}" for _, _, processor in found.values())
+        shape = f"{ways} ways, {shots} shots, d = {d}" + (f", {episodes:,}" if episodes != GROWTH_EPISODES else "")
+        print(f"{shape:36}{seconds}", flush=True)
 
 
 def main() -> None:
     """Prints a table of times and agreements."""
-    features, labels = features_and_labels()
-    support, query = sample_episodes(labels, WAYS, SHOTS, QUERIES, EPISODES, seed=0)
+    names = sys.argv[1:] or [*CLASSIFIERS, "growth"]
     limit = gram_products()
     print(f"{WAYS} ways, {SHOTS} shots, {QUERIES} queries, d = {D}; arithmetic limit {limit:.2f} s for 10,000 episodes")
+    print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
     print(f"{'':20}{'seconds':>10}{'of ours':>9}{'processor s':>14}{'of ours':>9}{'same answers':>14}")
-    for name in sys.argv[1:] or CLASSIFIERS:
-        compare(name, features, support, query, limit)
-    if not sys.argv[1:]:
-        growth(("nearest_centroid", "logistic_regression", "laplacian_shot", "pt_map"))
+    features, labels = features_and_labels()
+    support, query = sample_episodes(labels, WAYS, SHOTS, QUERIES, EPISODES, seed=0)
+    for name in names:
+        if name != "growth":
+            compare(name, features, support, query, limit)
+    if "growth" in names:
+        growth(("nearest_centroid", "logistic_regression", "pt_map", "laplacian_shot"))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(f"peak resident memory of the process: {peak:,.0f} MB (features: {features.nbytes / 2**20:,.0f} MB)")
+    print(f"peak memory of the process: {peak:,.0f} MB, of which features {features.nbytes / 2**20:,.0f} MB")
 
 
 if __name__ == "__main__":

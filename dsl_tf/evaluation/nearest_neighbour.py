@@ -6,7 +6,7 @@ Cover and Hart, "Nearest neighbor pattern classification", IEEE Transactions on 
 import numpy as np
 import tensorflow as tf
 
-from dsl_tf.evaluation.classification import best_way, classify
+from dsl_tf.evaluation.classification import classify
 from dsl_tf.evaluation.nearest_centroid import centroid_scores
 
 
@@ -40,4 +40,10 @@ def nearest_neighbour(support: np.ndarray | tf.Tensor, query: np.ndarray | tf.Te
     Raises:
         ValueError: if the shapes do not match, or features are not finite.
     """
-    return classify(best_way(nearest_neighbour_scores), support, query)
+    return classify(_nearest, support, query)
+
+
+def _nearest(support: tf.Tensor, query: tf.Tensor) -> tf.Tensor:
+    episodes, ways, shots, d = tf.unstack(tf.shape(support))
+    distances = centroid_scores(tf.reshape(support, [episodes, ways * shots, d]), query)
+    return tf.argmin(distances, axis=2, output_type=tf.int32) // shots
