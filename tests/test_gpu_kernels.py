@@ -18,7 +18,7 @@ from tests.small_network import small_network
 LOSS_SCALING = {("If", "the host waits for its condition")}
 # A few numbers for each chunk of thousands of queries: the answers, which are for the host, the indices of neighbours,
 # and sizes of diagonals.
-CLASSIFYING = {"AddV2", "Identity", "MatrixDiagPartV3", "MatrixDiagV3", "Reshape", "StridedSlice"}
+CLASSIFYING = {"AddV2", "FloorDiv", "Identity", "MatrixDiagPartV3", "MatrixDiagV3", "Reshape", "StridedSlice"}
 
 
 CHANGES = [

@@ -9,6 +9,7 @@ systems of S equations instead of one of N·d.
 import numpy as np
 import tensorflow as tf
 
+from dsl_tf import gpu
 from dsl_tf.evaluation.classification import best_way, classify
 
 DEFAULT_PENALTY = 1.0
@@ -82,8 +83,12 @@ def _coefficients(K: tf.Tensor, Y: tf.Tensor) -> tf.Tensor:
             share = tf.gather(tf.constant(_SHARES, K.dtype), best)[:, None, None]
             return a + share * (towards - a), f + share * (far - f)
 
-        rises = tf.reduce_all(objective(towards, far) >= objective(a, f) - _ROUNDING)
-        a_next, f_next = tf.cond(rises, lambda: (towards, far), shortened)
+        if gpu.present():
+            # The host would wait for the condition, which costs more than four values of Ψ do.
+            a_next, f_next = shortened()
+        else:
+            rises = tf.reduce_all(objective(towards, far) >= objective(a, f) - _ROUNDING)
+            a_next, f_next = tf.cond(rises, lambda: (towards, far), shortened)
         return number + 1, a_next, f_next, tf.reduce_max(tf.abs(f_next - f))
 
     # Newton's step from a = 0, where all ways are equally probable: (I + K/N)·a = Y − 1/N.

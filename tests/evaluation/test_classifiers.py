@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from dsl_tf import gpu
 from dsl_tf.errors import UserError
 from dsl_tf.evaluation import CLASSIFIERS, classifier_of, episode_predictions, few_shot_accuracies, sample_episodes
 from tests.evaluation import oracles
@@ -135,6 +136,17 @@ def test_in_a_graph_of_unknown_sizes_and_under_xla(name, jit_compile):
     function = functools.partial(classify, name)
     graph = tf.function(function, input_signature=signature, jit_compile=jit_compile)
     np.testing.assert_array_equal(graph(support, query), function(support, query))
+
+
+@pytest.mark.parametrize("name", ["nearest_centroid", "nearest_neighbour", "laplacian_shot", "logistic_regression"])
+def test_what_is_computed_on_a_gpu_has_the_same_answers(monkeypatch, name):
+    """There, no condition is asked of the host."""
+    support, query = episodes()
+    expected = classify(name, support, query)
+    monkeypatch.setattr(gpu, "present", lambda: True)
+    traced = tf.function(functools.partial(classify, name)).get_concrete_function(support, query)
+    assert not any("If" in operation.type for operation in traced.graph.get_operations())
+    assert np.mean(traced(*map(tf.constant, (support, query))) == expected) >= 0.995
 
 
 @pytest.mark.parametrize("name", CLASSIFIERS)
