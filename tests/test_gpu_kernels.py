@@ -58,7 +58,8 @@ def test_a_training_step_stays_on_the_device_and_can_be_deterministic(tmp_path, 
 def test_episodes_are_classified_without_the_host(monkeypatch, classifier):
     # Where there is a GPU, no condition decides whether to centre features.
     monkeypatch.setattr(gpu, "present", lambda: True)
-    traced = predictions._classify.get_concrete_function(
+    # Traced anew: `_classify` itself may hold a trace of this machine, which has no GPU.
+    traced = tf.function(predictions._classify.python_function, autograph=False).get_concrete_function(
         classifier.function,
         tf.TensorSpec([100, 16], tf.float32),
         tf.TensorSpec([2, 4, 5, 3], tf.int32),
