@@ -42,7 +42,7 @@ def random_bits(*words: int | tf.Tensor) -> tf.Tensor:
     Returns:
         uint64, in the broadcast shape. Source: the finaliser of SplitMix64 (Steele, Lea and Flood, 2014) per word.
     """
-    # Leading integers are hashed in Python, which leaves half as many operations to trace.
+    # Leading integers are hashed in Python, which leaves a third fewer operations to trace.
     known = 0
     rest = itertools.dropwhile(lambda word: isinstance(word, int), words)
     for word in itertools.takewhile(lambda word: isinstance(word, int), words):
