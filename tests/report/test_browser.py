@@ -49,13 +49,18 @@ for (const name of PAGES) for (const width of [1400, 400]) {
 </script>"""
 
 
+def dom_of(address: str, profile: pathlib.Path, *flags: str) -> str:
+    """Returns a page as Chromium has it once its scripts have run."""
+    command = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
+    command += ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
+    command += [*flags, f"--user-data-dir={profile}", "--dump-dom", address]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
+
+
 def measured_in_browser(folder: pathlib.Path, pages: list[str]) -> dict[str, dict]:
     (folder / "measure.html").write_text(_MEASURE.replace("PAGES", json.dumps(pages)), encoding="utf-8")
-    command = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
-    command += ["--disable-background-networking", "--disable-component-update", "--disable-sync", "--hide-scrollbars"]
-    command += ["--allow-file-access-from-files", "--virtual-time-budget=5000", f"--user-data-dir={folder / 'profile'}"]
-    command += ["--dump-dom", (folder / "measure.html").as_uri()]
-    dom = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
+    flags = ["--hide-scrollbars", "--allow-file-access-from-files", "--virtual-time-budget=5000"]
+    dom = dom_of((folder / "measure.html").as_uri(), folder / "profile", *flags)
     return json.loads(re.search(r"<pre>(.*?)</pre>", dom, re.DOTALL)[1].replace("&lt;", "<").replace("&gt;", ">"))
 
 

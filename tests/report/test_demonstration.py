@@ -3,7 +3,6 @@
 import html
 import re
 import signal
-import subprocess
 import sys
 import time
 import urllib.error
@@ -19,7 +18,7 @@ from dsl_tf.runs.configuration import DemonstrationConfiguration
 from dsl_tf.runs.export import export_saved_model
 from tests import programs
 from tests.images import tiny_backbone
-from tests.report.test_browser import CHROMIUM
+from tests.report.test_browser import CHROMIUM, dom_of
 from tests.workers import free_ports
 
 COLOURS = {"red": (230, 30, 20), "blue": (20, 40, 220)}
@@ -119,11 +118,7 @@ def test_the_page_answers_with_classes_and_neighbours(served, pictures):
 
 @pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
 def test_the_page_is_shown_in_a_browser_and_loads_nothing_from_elsewhere(served, tmp_path):
-    command = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
-    command += ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
-    command += ["--virtual-time-budget=20000", f"--user-data-dir={tmp_path / 'profile'}"]
-    command += ["--dump-dom", served]
-    dom = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
+    dom = dom_of(served, tmp_path / "profile", "--virtual-time-budget=20000")
     # Drawn by its script; the page's own text has these words in JSON.
     shown = re.findall(r">\s*(Add a class|Classify|Drop File Here)\b", dom)
     # The first one is in the heading.
