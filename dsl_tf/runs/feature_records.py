@@ -7,9 +7,9 @@ import tensorflow as tf
 from tensorflow.core.framework import tensor_pb2
 
 from dsl_tf.errors import UserError
+from dsl_tf.runs.feature_tables import FILES, LABELS
 
 TFRECORDS = (".tfrecord", ".tfrecords")
-_LABELS, _FILES = ("labels", "label"), ("files", "file", "file_name", "path")
 
 
 def records_arrays(path: str) -> dict[str, np.ndarray]:
@@ -25,7 +25,7 @@ def records_arrays(path: str) -> dict[str, np.ndarray]:
     features, labels, files = [], [], []
     for number, record in enumerate(tf.data.TFRecordDataset(path).as_numpy_iterator()):
         example = tf.train.Example.FromString(record).features.feature
-        label, file = (_first(example, names) for names in (_LABELS, _FILES))
+        label, file = (_first(example, names) for names in (LABELS, FILES))
         vector = _vector(example["features"]) if "features" in example else None
         if vector is None or label is None or (features and len(vector) != len(features[0])):
             raise UserError(

@@ -13,7 +13,9 @@ from dsl_tf.errors import UserError
 from dsl_tf.files import check_regular, read_text
 
 TABLES = (".csv", ".parquet", ".arrow")
-_LABELS, _FILES, _SPLIT = ("labels", "label"), ("files", "file", "file_name", "path"), "split"
+# The names that a column, or a feature of a record, may have.
+LABELS, FILES = ("labels", "label"), ("files", "file", "file_name", "path")
+_SPLIT = "split"
 _STATE, _SPLITS = "state.json", "dataset_dict.json"
 _SHOWN = 200
 
@@ -115,7 +117,7 @@ def _of_table(table: Any) -> dict[str, np.ndarray]:
     # Offsets of a damaged file may point anywhere in memory.
     table.validate(full=True)
     names = list(table.column_names)
-    labels = next((name for name in _LABELS if name in names), None)
+    labels = next((name for name in LABELS if name in names), None)
     if labels is None:
         raise UserError(f"it must have a column labels or label. Received: {_columns(table)}.")
     arrays = {"labels": _values(table, labels)}
@@ -123,7 +125,7 @@ def _of_table(table: Any) -> dict[str, np.ndarray]:
         raise UserError(f"its columns must have different names. Received: {_columns(table)}.")
     if class_names := _class_names(table, labels):
         arrays["class_names"] = np.array(class_names)
-    files = next((name for name in _FILES if name in names), None)
+    files = next((name for name in FILES if name in names), None)
     if files is not None:
         arrays["files"] = _values(table, files)
     if "features" in names:
