@@ -48,8 +48,7 @@ def read_division(path: str | os.PathLike[str], names: Sequence[str]) -> tuple[d
         split_of = {same_class(str(name)): split for split, of_split in listed.items() for name in of_split}
     else:
         split_of = read_split_column(path, "class")
-    # A name that a spreadsheet would read as a formula is written with an apostrophe.
-    found = {name: split_of.get(same_class(name), split_of.get(same_class(guarded(name)))) for name in names}
+    found = {name: split_listed(name, split_of) for name in names}
     classes = {split: sorted(name for name in names if found[name] == split) for split in SPLITS}
     if not any(classes.values()):
         raise UserError(
@@ -57,6 +56,12 @@ def read_division(path: str | os.PathLike[str], names: Sequence[str]) -> tuple[d
             f"such as {names[0]!r}. Check both paths."
         )
     return {split: of for split, of in classes.items() if of}, [name for name in names if found[name] is None]
+
+
+def split_listed(name: str, split_of: Mapping[str, str]) -> str | None:
+    """Returns the split of a name in what `read_split_column` returned; None if it is not there."""
+    # A name that a spreadsheet would read as a formula is written with an apostrophe.
+    return split_of.get(same_class(name), split_of.get(same_class(guarded(name))))
 
 
 def read_split_column(path: str | os.PathLike[str], column: str) -> dict[str, str]:

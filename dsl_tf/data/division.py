@@ -33,12 +33,13 @@ def divide_classes(
         why a split is missing or small, empty if none is.
     """
     val, test, why = _sizes(len(names), val_fraction, test_fraction, ways)
-    ordered = sorted(names, key=lambda name: _hash(name, seed))
+    ordered = sorted(names, key=lambda name: random_place(name, seed))
     divided = {"train": ordered[val + test :], "val": ordered[test : test + val], "test": ordered[:test]}
     return {split: sorted(found) for split, found in divided.items() if found}, why
 
 
-def _hash(name: str, seed: int) -> tuple[bytes, str]:
+def random_place(name: str, seed: int) -> tuple[bytes, str]:
+    """Returns what to sort names by, for an order that a seed decides on every machine."""
     return hashlib.blake2b(f"{seed}\0{same_class(name)}".encode("utf-8", "surrogateescape")).digest(), name
 
 

@@ -1,12 +1,12 @@
 """The division of each class's images into those to train on, to validate on and to test on."""
 
 import dataclasses
-import hashlib
 import os
 from collections.abc import Mapping, Sequence
 
-from dsl_tf.data.class_division import read_split_column
-from dsl_tf.data.labelled_images import LabelledImages, readable, same_class
+from dsl_tf.data.class_division import read_split_column, split_listed
+from dsl_tf.data.division import random_place
+from dsl_tf.data.labelled_images import LabelledImages, readable
 from dsl_tf.data.skipped import Skipped
 from dsl_tf.data.split import SPLITS
 from dsl_tf.errors import UserError
@@ -50,7 +50,7 @@ def divide_images(
     divided: dict[str, dict[str, list[str]]] = {split: {} for split in SPLITS}
     lacking = dict.fromkeys((split for split, fraction in fractions.items() if fraction), 0)
     for name, files in found.files.items():
-        rest = sorted(files, key=lambda file: _hash(relative(file, folder), seed))
+        rest = sorted(files, key=lambda file: random_place(relative(file, folder), seed))
         for split in lacking:
             asked = max(round(fractions[split] * len(files)), 1)
             count = max(min(asked, len(rest) - _FEWEST), 0)
@@ -80,10 +80,6 @@ def _labelled(found: LabelledImages, divided: Mapping[str, Mapping[str, list[str
 def relative(file: str, folder: str | os.PathLike[str]) -> str:
     """Returns the path of a file within a folder, with forward slashes."""
     return os.path.relpath(file, folder).replace(os.sep, "/")
-
-
-def _hash(name: str, seed: int) -> tuple[bytes, str]:
-    return hashlib.blake2b(f"{seed}\0{same_class(name)}".encode("utf-8", "surrogateescape")).digest(), name
 
 
 def write_image_division(
@@ -128,7 +124,7 @@ def read_image_division(
     divided: dict[str, dict[str, list[str]]] = {split: {} for split in SPLITS}
     others: list[str] = []
     for name, files in found.files.items():
-        chosen = {file: _split_of(readable(relative(file, folder)), split_of) for file in files}
+        chosen = {file: split_listed(readable(relative(file, folder)), split_of) for file in files}
         others += [file for file, split in chosen.items() if split is None]
         for split in SPLITS:
             divided[split][name] = [file for file in files if chosen[file] == split]
@@ -140,11 +136,6 @@ def read_image_division(
             f"{len(others):,}{_such_as(others, folder)}. Check both paths."
         )
     return splits
-
-
-def _split_of(name: str, split_of: Mapping[str, str]) -> str | None:
-    # A name that a spreadsheet would read as a formula is written with an apostrophe.
-    return split_of.get(same_class(name), split_of.get(same_class(guarded(name))))
 
 
 def _such_as(files: Sequence[str], folder: str | os.PathLike[str]) -> str:
